@@ -1,0 +1,3 @@
+"""memedit: an editable memory of facts for any chat model."""
+
+__all__: list[str] = []

@@ -1,0 +1,158 @@
+"""The nouns of memedit on one screen: what is remembered, what was found, what was decided, what was answered.
+
+All are frozen values. An `Edit` is a fact as the journal holds it, seen at a moment; a `Draft` is one not yet written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+DEFAULT_NAMESPACE = "default"
+
+State = Literal["current", "superseded", "removed", "undone", "not_yet", "expired", "purged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; `content` is plain text."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A fact to be written. Only `statement` is needed; what is left out is parsed from it.
+
+    `prompt` is the statement cut before its target, `question` a question that the target answers. `aliases` are other
+    names of the subject. `valid_from` (inclusive) and `valid_to` (exclusive) are aware datetimes; None is unbounded.
+    """
+
+    statement: str
+    subject: str | None = None
+    relation: str | None = None
+    target: str | None = None
+    prompt: str | None = None
+    question: str | None = None
+    aliases: tuple[str, ...] = ()
+    kind: str = "fact"
+    author: str | None = None
+    source: str | None = None
+    reason: str | None = None
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """A fact in the memory, as seen at the moment (or past moment) of reading.
+
+    `seq` is its sequence number in the journal, unique over all namespaces and rising; `id` is its identity for users.
+    `supersedes` are the ids that it retired when it was written; `superseded_by` is the id that stands in its place at
+    the moment of reading, or None. A purged edit keeps its id and seq only.
+    """
+
+    id: str
+    seq: int
+    statement: str
+    namespace: str
+    created_at: datetime
+    subject: str | None = None
+    relation: str | None = None
+    target: str | None = None
+    prompt: str | None = None
+    question: str | None = None
+    aliases: tuple[str, ...] = ()
+    kind: str = "fact"
+    author: str | None = None
+    source: str | None = None
+    reason: str | None = None
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+    supersedes: tuple[str, ...] = ()
+    superseded_by: str | None = None
+    state: State = "current"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One line of the journal, as it was written. `targets` are the ids of records that it acts on."""
+
+    id: str
+    seq: int
+    op: Literal["add", "replace", "remove", "undo", "purge"]
+    namespace: str
+    created_at: datetime
+    statement: str | None = None
+    targets: tuple[str, ...] = ()
+    author: str | None = None
+    reason: str | None = None
+    undone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a write did: the edit, those that it retired, and those it may contradict without retiring them."""
+
+    edit: Edit
+    superseded: tuple[Edit, ...] = ()
+    possible_conflicts: tuple[Edit, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.edit.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """An edit near a query. `score` is the inner product of unit vectors in [-1, 1]; `key` the text that was nearest.
+
+    `probability` in [0, 1] is that the query falls under the edit, where a scope has judged it; else None.
+    """
+
+    edit: Edit
+    score: float
+    key: str = ""
+    probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a scope decided about one conversation.
+
+    `hits` are the edits in scope, the most probable first (empty: out of scope); `candidates` all that were looked at;
+    `threshold` the probability from which a candidate is in scope; `query` the text that was judged; `label` is "none",
+    "single" or "multi_hop" (needs an edit on the way).
+    """
+
+    query: str
+    hits: tuple[Hit, ...] = ()
+    candidates: tuple[Hit, ...] = ()
+    threshold: float = 1.0
+    label: Literal["none", "single", "multi_hop"] = "none"
+    scope: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def in_scope(self) -> bool:
+        return bool(self.hits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A reply and how it came about.
+
+    `edits` are the edits it used with their probabilities; `base_untouched` is True exactly where the base model was
+    given the caller's own messages object and parameters; `trace` is one dict per step, JSON-ready.
+    """
+
+    text: str
+    in_scope: bool
+    edits: tuple[Hit, ...] = ()
+    base_untouched: bool
+    model: str
+    decision: Decision | None = None
+    trace: Sequence[dict[str, object]] = field(default_factory=tuple)

@@ -1,0 +1,81 @@
+"""All settings in one place: config file < environment (`MEMEDIT_…`) < what the caller says.
+
+The config file is `memedit.toml` in the working directory, else `$XDG_CONFIG_HOME/memedit/config.toml`
+(`~/.config/…`); `MEMEDIT_CONFIG` names another. Unknown keys in it are refused, with the known ones named.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from memedit.edits import DEFAULT_NAMESPACE
+from memedit.errors import InputError, NotFoundError
+
+
+def config_path() -> Path | None:
+    """The config file in force, or None. Raises NotFoundError if MEMEDIT_CONFIG names a file that is not there."""
+    named = os.environ.get("MEMEDIT_CONFIG")
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            raise NotFoundError(f"MEMEDIT_CONFIG names {named}, which is no file; correct it or unset it")
+        return path
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    candidates = (Path("memedit.toml"), home / "memedit" / "config.toml")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+class Settings(BaseSettings):
+    """What a run is made with. Each field is a key of the config file and, upper-cased, of `MEMEDIT_…`."""
+
+    model_config = SettingsConfigDict(env_prefix="MEMEDIT_", extra="forbid", env_ignore_empty=True)
+
+    memory: str = Field("facts", description="folder or database URL of the edit memory")
+    namespace: str = Field(DEFAULT_NAMESPACE, description="namespace to read and write")
+    model: str = Field("pocket", description="base model: pocket, hf:NAME_OR_PATH, provider:model, scripted:FILE")
+    encoder: str = Field("sentence_transformers", description="encoder, name or name:argument")
+    store: str = Field("faiss", description="vector store")
+    scope: str = Field("similarity", description="scope that gates retrieval")
+    answerer: str = Field("ike", description="answerer for questions in scope")
+    false_fire: float = Field(
+        0.01, gt=0, lt=1, description="share of unrelated questions on which the gate may fire, in (0, 1)"
+    )
+    parser: str | None = Field(None, description="chat model that parses sentences which the rules cannot")
+    author: str | None = Field(None, description="name written beside each edit")
+    data: Path | None = Field(None, description="folder of datasets")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = config_path()
+        file = (TomlConfigSettingsSource(settings_cls, path),) if path else ()
+        return (init_settings, env_settings, *file)
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings in force; keyword arguments that are None count as not given.
+
+    Raises InputError that names the key at fault and where it came from.
+    """
+    try:
+        return Settings(**{key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        where = config_path()
+        raise InputError(
+            f"settings are not usable: {faults}. They come from {where or 'no config file'}, MEMEDIT_… and options; "
+            f"known keys: {', '.join(Settings.model_fields)}"
+        ) from error
+    except ValueError as error:  # a config file that is not TOML
+        raise InputError(f"the config file {config_path()} cannot be read: {error}") from error
