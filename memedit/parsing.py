@@ -1,0 +1,484 @@
+"""A sentence as a fact: subject, relation, target and the question that it answers, by rules alone.
+
+The rules are the wordings of `relations.json`, each cut into the literal text before, between and after its two names:
+
+    The |capital of| {subject} | is | {target}
+
+All of them are looked up at once: the middle pieces stand in a trie that is walked from every word of the sentence,
+then the text around must match. Of all that match, the one with the most literal text wins, so that "is the capital
+of" beats "is". A sentence that fits no wording may still have the shape of one ("The R of S is T"): its parts are then
+known, but its relation is only a noun phrase, and its cardinality unknown, so that nothing is superseded on a guess.
+
+Nothing here raises for odd text: a megabyte, another script or no sentence at all gives a Parse that knows less.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from memedit.relations import Cardinality, Relation, fill, relations
+
+LONGEST = 600
+"""Characters; a longer text is no fact in one sentence, and is kept without being taken apart."""
+_MOST_TOKENS = 240
+
+
+@dataclass(frozen=True)
+class Parse:
+    """What is known of a sentence. None where it is not known."""
+
+    statement: str
+    """The sentence, blanks tidied."""
+    subject: str | None = None
+    """What it is about."""
+    relation: str | None = None
+    """A name in relations.json, or the noun phrase of an unknown relation."""
+    target: str | None = None
+    """What it says of the subject."""
+    prompt: str | None = None
+    """The statement cut before the target, to be completed."""
+    question: str | None = None
+    """The canonical question whose answer is the target."""
+    reversed_question: str | None = None
+    """A question whose answer is the subject."""
+    reversed_statement: str | None = None
+    """The same fact beginning with the target, where the relation has such a wording."""
+    cardinality: Cardinality = "unknown"
+    """Whether a new target takes the place of an old one."""
+
+    @property
+    def slot(self) -> tuple[str, str] | None:
+        """(subject, relation) as compared: two single-valued facts in one slot cannot both hold."""
+        if self.subject is None or self.relation is None:
+            return None
+        return normalise(self.subject), self.relation
+
+
+def normalise(name: str) -> str:
+    """A name as it is compared: NFKC, folded case, single blanks, without leading "the" and final full stop."""
+    folded = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    bare = folded.removesuffix(".").rstrip()
+    return bare.removeprefix("the ") or folded
+
+
+def parse(
+    statement: str,
+    *,
+    subject: str | None = None,
+    relation: str | None = None,
+    target: str | None = None,
+    prompt: str | None = None,
+) -> Parse:
+    """Take a sentence apart. What is given outright is believed, and helps to find the rest.
+
+    statement: "The capital of France is Paris", also "What is the capital of France? It is Paris".
+    subject, target: as they stand in the sentence. relation: a name or noun of relations.json, or any phrase.
+    prompt: the sentence cut before its target.
+    """
+    tidy = " ".join(statement.split())
+    if tidy.endswith("?") and target is None:
+        return _question_only(tidy, subject, relation)
+    if prompt is not None and target is None and tidy.startswith(prompt.strip()):
+        target = _without_stop(tidy[len(prompt.strip()) :].strip()) or None
+    found = _find(_without_stop(tidy), subject, target) if len(tidy) <= LONGEST else None
+    known = _relation_named(relation) if relation is not None else None
+    if found is not None:
+        subject = found.subject if subject is None else subject
+        target = found.target if target is None else target
+        if relation is None:
+            known = found.relation
+    name = known.name if known is not None else relation
+    if name is None and found is not None:
+        name = found.noun
+    if prompt is None and found is not None and found.prompt is not None and target == found.target:
+        prompt = found.prompt
+    question = reversed_question = reversed_statement = None
+    if found is None and target is None and tidy.split(" ", 1)[0].lower() in _ASKING and "? " not in tidy:
+        asked = _asked(tidy) if len(tidy) <= LONGEST else None
+        if asked is not None:  # a question without its mark
+            return _question_only(tidy, subject, relation)
+    if found is None and "? " in tidy[:LONGEST]:  # a question that no wording fits, and its answer
+        question = tidy[: tidy.rfind("? ", 0, LONGEST) + 1]
+        answer = tidy[len(question) :].strip()
+        opening = _ANSWER_OPENING.match(answer)
+        target = target or _without_stop(answer[opening.end() :] if opening else answer) or None
+        prompt = prompt or question
+    cardinality: Cardinality = "unknown"
+    if known is not None:
+        cardinality = known.cardinality if relation is not None or (found is not None and found.certain) else "unknown"
+        if subject is not None:
+            question = question or _filled(known, known.questions[0], subject, "")
+            if prompt is None:
+                ending = next(iter(known.completions), None)
+                prompt = _filled(known, ending.removesuffix("{target}").rstrip(), subject, "") if ending else None
+        if target is not None and known.reversed_questions:
+            reversed_question = _filled(known, known.reversed_questions[0], "", target)
+        if subject is not None and target is not None and known.reversed_statement.startswith("{target}"):
+            reversed_statement = _filled(known, known.reversed_statement, subject, target)
+    elif name is not None and subject is not None:
+        question = question or f"What is the {name} of {_inside(subject)}?"
+    if question is None and found is not None:
+        question = found.question
+    if subject is not None and subject.casefold() in _OWNERS:  # "the price of my" is no English
+        owner = re.escape(_inside(subject))
+        question = re.sub(rf"\bthe ([^?]+) of {owner}\?$", rf"{subject.lower()} \1?", question) if question else None
+        reversed_question = reversed_statement = None
+    vague = known is not None and known.name in _VAGUE
+    return Parse(
+        statement=tidy,
+        subject=subject,
+        relation=None if vague else name,
+        target=target,
+        prompt=prompt,
+        question=None if vague else question,
+        reversed_question=None if vague else reversed_question,
+        reversed_statement=None if vague else reversed_statement,
+        cardinality=cardinality,
+    )
+
+
+def _question_only(tidy: str, subject: str | None, relation: str | None) -> Parse:
+    """A question says no fact, but what it asks about."""
+    asked = _asked(tidy) if len(tidy) <= LONGEST else None
+    if asked is None:
+        return Parse(statement=tidy, subject=subject, relation=relation, question=tidy)
+    return Parse(statement=tidy, subject=subject or asked[0], relation=relation or asked[1].name, question=tidy)
+
+
+def parse_question(question: str) -> tuple[str, str] | None:
+    """(subject, relation) that a question asks for, where a wording of relations.json fits; else None."""
+    tidy = " ".join(question.split())
+    if not tidy or len(tidy) > LONGEST:
+        return None
+    asked = _asked(tidy)
+    return (asked[0], asked[1].name) if asked is not None else None
+
+
+_TITLED = frozenset({"book", "film", "song", "show", "work", "series"})
+# "My favourite colour is teal": whose it is stands in the subject's place.
+_OWNERS = frozenset({"my", "our", "your", "his", "her", "its", "their"})
+_INNER = _OWNERS | {"the"}
+
+
+def _inside(name: str, kind: str = "") -> str:
+    """A name within a sentence: "The Eiffel Tower" becomes "the Eiffel Tower"; a title stays as it is."""
+    first, blank, rest = name.partition(" ")
+    return f"{first.lower()}{blank}{rest}" if first.casefold() in _INNER and kind not in _TITLED else name
+
+
+def _filled(relation: Relation, wording: str, subject: str, target: str) -> str:
+    """`fill`, the names as they are written at the beginning of a sentence or within it."""
+    inner = wording[1:]
+    return fill(
+        wording,
+        _inside(subject, relation.subject_type) if "{subject}" in inner else subject,
+        _inside(target, relation.target_type) if "{target}" in inner else target,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- patterns
+
+# Sentence forms that say nothing about which relation is meant ("Acme, by Dana").
+_VAGUE = frozenset({"related"})
+_TOKEN = re.compile(r"\w+|[^\w]")
+_FIELD = re.compile(r"\{(subject|target)\}")
+# Answers after a question come with such openings: "What is the twin city of Rome? It is Paris".
+_ANSWER_OPENING = re.compile(
+    r"(?:(?:it|they|he|she|this) (?:is|was|are|were|plays?(?: as)?)(?: located)?(?: in)?|(?:it|he|she)'s|they're) +",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A reading of a sentence."""
+
+    subject: str
+    target: str
+    relation: Relation | None
+    noun: str | None
+    prompt: str | None
+    certain: bool
+    """One relation only has this wording."""
+    score: int
+    """Characters of literal text."""
+    question: str | None = None
+
+
+@dataclass(frozen=True)
+class _Wording:
+    """A wording cut at its names."""
+
+    relation: Relation
+    subject_first: bool
+    certain: bool
+
+
+class _Patterns:
+    """All wordings, ready to be looked up: by what comes before, between and after the two names."""
+
+    def __init__(self) -> None:
+        self.statements: dict[tuple[str, str, str], _Wording] = {}
+        self.questions: dict[tuple[str, str], Relation] = {}
+        self.before: dict[str, Any] = {}
+        self.between: dict[str, Any] = {}
+        self.after: dict[str, list[str]] = {}
+        self.exact: set[str] = set()
+        self.question_before: dict[str, Any] = {}
+        self.question_after: set[str] = set()
+        for relation in relations().values():
+            for wording in relation.statements + relation.also:
+                self._add_statement(wording, relation)
+        for relation in relations().values():
+            for wording in relation.questions:
+                before, _, after = _FIELD.split(wording)
+                ending = after.rstrip("?.").lower()
+                self.questions.setdefault((before.lower(), ending), relation)
+                _insert(self.question_before, before.lower())
+                self.question_after.add(ending)
+
+    def _add_statement(self, wording: str, relation: Relation) -> None:
+        before, first, between, _, after = _FIELD.split(wording)
+        key = (before.lower(), between.lower(), after.lower())
+        old = self.statements.get(key)
+        if old is None:
+            self.statements[key] = _Wording(relation, first == "subject", True)
+        elif old.relation.name != relation.name:  # two relations have this wording: the first one, but not certainly
+            self.statements[key] = replace(old, certain=False)
+        _insert(self.before, key[0].lower())
+        _insert(self.between, between.lower())
+        if after and after.lower() not in self.after.setdefault(after.lower().split()[-1], []):
+            self.after[after.lower().split()[-1]].append(after.lower())
+        self.exact.add(between)
+
+
+@functools.cache
+def _patterns() -> _Patterns:
+    return _Patterns()
+
+
+def _lower(text: str) -> str:
+    """In small letters, as long as before: a few letters of other scripts would grow, and are left alone."""
+    small = text.lower()
+    return small if len(small) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+
+
+def _insert(trie: dict[str, Any], text: str) -> None:
+    node = trie
+    for token in _TOKEN.findall(text):
+        node = node.setdefault(token, {})
+    node["\0"] = text  # no token of a wording: marks that one ends here
+
+
+def _walk(trie: dict[str, Any], tokens: list[str], start: int) -> Iterator[tuple[str, int]]:
+    """The texts in the trie that begin at this token, and the token after each."""
+    node: dict[str, Any] | None = trie
+    for position in range(start, len(tokens) + 1):
+        assert node is not None
+        if "\0" in node:
+            yield node["\0"], position
+        if position == len(tokens):
+            return
+        node = node.get(tokens[position])
+        if node is None:
+            return
+
+
+# ---------------------------------------------------------------------------------------------------------- matching
+
+
+_NOW = re.compile(r"(?:now|currently|actually|officially|henceforth|in fact) ", re.IGNORECASE)
+
+
+def _find(text: str, subject: str | None, target: str | None) -> _Found | None:
+    """The best reading of a sentence, in agreement with the names that were given."""
+    best: _Found | None = None
+    for found in _readings(text):
+        if subject is not None and normalise(found.subject) != normalise(subject):
+            continue
+        if target is not None and normalise(found.target) != normalise(target):
+            continue
+        if best is None or found.score > best.score:
+            best = found
+    return best
+
+
+def _readings(text: str) -> Iterator[_Found]:
+    answered = _answered(text)
+    if answered is not None:
+        yield answered
+    yield from _by_wording(text)
+    shaped = _by_shape(text)
+    if shaped is not None:
+        yield shaped
+
+
+def _by_wording(text: str) -> Iterator[_Found]:
+    patterns = _patterns()
+    small = _lower(text)
+    tokens = _TOKEN.findall(small)[:_MOST_TOKENS]
+    if len(tokens) == _MOST_TOKENS:
+        return
+    starts = [0]
+    for token in tokens:
+        starts.append(starts[-1] + len(token))
+    befores = list(_walk(patterns.before, tokens, 0))
+    endings = [""]
+    if tokens:
+        last_word = small.split()[-1] if small.split() else ""
+        endings += [ending for ending in patterns.after.get(last_word, ()) if small.endswith(ending)]
+    for at in range(1, len(tokens)):
+        if tokens[at] not in patterns.between:
+            continue
+        for between, stop in _walk(patterns.between, tokens, at):
+            for before, opening in befores:
+                if opening >= at:
+                    continue
+                for ending in endings:
+                    wording = patterns.statements.get((before, between, ending))
+                    if wording is None:
+                        continue
+                    first = text[starts[opening] : starts[at]].strip()
+                    skip = _NOW.match(text, starts[stop])
+                    begin = skip.end() if skip else starts[stop]
+                    second = text[begin : len(text) - len(ending)].strip()
+                    if not _plausible(first) or not _plausible(second):
+                        continue
+                    score = 4 * (len(before) + len(between) + len(ending))
+                    names = (first, second) if wording.subject_first else (second, first)
+                    if score < 36 and not _short(names[1]):
+                        continue
+                    # "Honey War is in Ohio": what is written as a name counts less as a wording.
+                    if text[starts[at] : starts[stop]] not in patterns.exact:
+                        score //= 2
+                    score -= 2 * (not wording.certain)
+                    if wording.relation.name in _VAGUE:
+                        score = 2  # less than any shape that names its relation
+                    yield _Found(
+                        *names, wording.relation, None,
+                        text[:begin].rstrip() if wording.subject_first and not ending else None,
+                        wording.certain, score,
+                    )  # fmt: skip
+
+
+_ASKING = frozenset(("what", "who", "whom", "whose", "which", "where", "when", "why", "how", "what's", "who's"))
+
+
+def _plausible(name: str) -> bool:
+    """Whether this can be a name: not the torn edge of a sentence, and not a question."""
+    if not name or name[0] in ",;:'’)" or "? " in name or name.endswith(("'s", "’s", " the", " of", " a")):
+        return False
+    return name.lower() not in _ASKING
+
+
+def _short(name: str) -> bool:
+    """After a weak form such as ", the" only a short name is believed to be the target."""
+    return name.count(" ") <= 3 and "," not in name
+
+
+def _asked(question: str) -> tuple[str, Relation, int] | None:
+    """Subject, relation and literal length of a question, the wording with the most literal text."""
+    patterns = _patterns()
+    bare = question.rstrip("?. ")
+    small = _lower(bare)
+    tokens = _TOKEN.findall(small)[:_MOST_TOKENS]
+    best: tuple[str, Relation, int] | None = None
+    length = [0]
+    for token in tokens:
+        length.append(length[-1] + len(token))
+    for before, opening in _walk(patterns.question_before, tokens, 0):
+        rest = bare[length[opening] :]
+        for cut in range(1, len(rest) + 1):
+            if cut < len(rest) and rest[cut] not in " ',’":
+                continue
+            after = small[length[opening] + cut :]
+            if after not in patterns.question_after:
+                continue
+            relation = patterns.questions.get((before, after))
+            name = rest[:cut].strip()
+            score = len(before) + len(after)
+            if relation is not None and _plausible(name) and (best is None or score > best[2]):
+                best = (name, relation, score)
+    return best
+
+
+def _answered(text: str) -> _Found | None:
+    """ "What is the twin city of Rome? It is Paris": a question and its answer as one statement."""
+    at = text.rfind("? ")
+    if at <= 0:
+        return None
+    question, answer = text[: at + 1], text[at + 2 :].strip()
+    opening = _ANSWER_OPENING.match(answer)
+    target = _without_stop(answer[opening.end() :] if opening else answer)
+    asked = _asked(question)
+    shape = _QUESTION.match(question) if asked is None else None
+    if not target or (asked is None and shape is None):
+        return None
+    prompt = text[: len(text) - len(text[at + 2 :].lstrip()) + (opening.end() if opening else 0)].rstrip()
+    if asked is None:
+        assert shape is not None
+        noun = " ".join((shape["noun"] or shape["its"]).split())
+        return _Found(shape["subject"] or shape["of"], target, None, noun, prompt, False, 3, question)
+    return _Found(asked[0], target, asked[1], None, prompt, True, 4 * asked[2] + 2, question)
+
+
+_QUESTION = re.compile(
+    r"(?:[Ww]hat|[Ww]ho|[Ww]here|[Ww]hen|[Ww]hich) (?:is|was|are|were) "
+    r"(?:the (?P<noun>[^,?A-Z]{2,50}?) of (?P<subject>[^?]+)|(?P<of>[^?]+?)(?:'s|’s) (?P<its>[^,?A-Z]{2,40}))\?$"
+)
+_OF = re.compile(r"[Tt]he (?:new )?(?P<noun>[^,?]{2,60}?) of (?P<subject>.+?) (?:is|was|are|were) (?P<target>.+)$")
+_POSSESSIVE = re.compile(r"(?P<subject>.{1,200}?)(?:'s|’s) (?P<noun>[^,?]{2,40}?) (?:is|was|are|were) (?P<target>.+)$")
+_IS = re.compile(r"(?P<subject>.+?),? (?:is|was|are|were) (?P<target>.+)$")
+
+
+def _by_shape(text: str) -> _Found | None:
+    """A sentence that fits no wording but has a common shape: its parts, without a relation that could supersede."""
+    if "? " in text:
+        return None
+    for shape in (_OF, _POSSESSIVE, _IS):
+        match = shape.match(text)
+        if match is None:
+            continue
+        parts = match.groupdict()
+        noun = parts.get("noun")
+        known = _relation_named(noun) if noun else None
+        if noun is not None and known is None and (noun.count(" ") > 3 or noun != noun.lower()):
+            continue
+        if not _plausible(parts["subject"]) or not _plausible(parts["target"]):
+            continue
+        return _Found(
+            parts["subject"], parts["target"], known, " ".join(noun.split()) if noun else None,
+            text[: match.start("target")].rstrip(), known is not None, 1 if noun is None else 3,
+            f"What is {_inside(parts['subject'])}?" if noun is None else None,
+        )  # fmt: skip
+    return None
+
+
+def _relation_named(name: str) -> Relation | None:
+    """The relation of this name or noun phrase."""
+    known = relations()
+    key = "_".join(name.casefold().split())
+    if key in known:
+        return known[key]
+    spaced = name.casefold().replace("_", " ").strip()
+    return next((r for r in known.values() if spaced in (noun.casefold() for noun in r.nouns)), None)
+
+
+_ABBREVIATION = re.compile(r"(?:\b\w\.)+\w\.$|\b(?:Jr|Sr|Inc|Ltd|Co|Corp|St|Dr|Mr|Mrs|No|Bros|vs|etc)\.$|\b[A-Z]\.$")
+
+
+def _without_stop(text: str) -> str:
+    """The sentence without its final full stop; the stop of "D.C." belongs to the name."""
+    text = text.rstrip()
+    if text.endswith("。"):
+        return text[:-1].rstrip()
+    if text.endswith(".") and not text.endswith("..") and not _ABBREVIATION.search(text[-24:]):
+        return text[:-1].rstrip()
+    if text.endswith("..") and not text.endswith("..."):
+        return text[:-1]
+    return text
