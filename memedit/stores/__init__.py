@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,4 +44,45 @@ class Store(Protocol):
 
         Rows in `exclude` are left out before the search, so that they never crowd others out.
         """
+        ...
+
+
+@runtime_checkable
+class Persistent(Store, Protocol):
+    """What a store has besides where it can be kept in a file, and grow to millions of rows."""
+
+    @property
+    def large(self) -> bool:
+        """Whether there is something to write; while small, reading the vectors anew is as fast. Scores may then be
+        a little off."""
+        ...
+
+    @property
+    def loose(self) -> int:
+        """Changes, in rows, that the file which was read last lacks."""
+        ...
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether searches would be faster after `fill`."""
+        ...
+
+    def sample_size(self, rows: int) -> int:
+        """How many random rows `fill` wants to learn from, where there will be `rows`."""
+        ...
+
+    def fill(self, sample: Vectors, rows: int, batches: Iterable[tuple[Ids, Vectors]]) -> None:
+        """Replace all rows by those of `batches`, about `rows` in number, each id once."""
+        ...
+
+    def compact(self) -> None:
+        """Bring all rows into the form that is written."""
+        ...
+
+    def write(self, write: Callable[[bytes], object]) -> dict[str, int]:
+        """Hand all to `write` in pieces; the facts that `read` wants back. Raises whatever `write` raises."""
+        ...
+
+    def read(self, path: Path, facts: dict[str, int]) -> None:
+        """Take all from a file that `write` made, verified by the caller. Raises IndexFileError where it is not one."""
         ...
