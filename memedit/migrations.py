@@ -1,0 +1,65 @@
+"""The numbered steps that bring a database to the format this version reads.
+
+Step n turns format n - 1 into format n; format 0 is an empty database. A step, once released, is never changed: a new
+need is a new step at the end. All pending steps run in one transaction when a memory is opened for writing, so that a
+crash leaves the old format or the new one. The journal's own tables are described in memedit.journal; the test suite
+compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+# {big}: the 64-bit integer that is also SQLite's row key; {bytes}: binary; {clustered}: rows kept in key order.
+_TYPES = {
+    "sqlite": {"big": "INTEGER", "bytes": "BLOB", "clustered": " WITHOUT ROWID"},
+    "postgresql": {"big": "BIGINT", "bytes": "BYTEA", "clustered": ""},
+}
+
+_JOURNAL = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE namespace (number {big} PRIMARY KEY, name TEXT NOT NULL UNIQUE, generation {big} NOT NULL)",
+    # The journal: rows are only ever appended; a purge empties the text columns of a row and leaves the row.
+    """CREATE TABLE record (
+        seq {big} PRIMARY KEY, id TEXT NOT NULL, op TEXT NOT NULL, namespace {big} NOT NULL, created_at {big} NOT NULL,
+        statement TEXT, subject TEXT, relation TEXT, target TEXT, prompt TEXT, question TEXT, aliases TEXT, kind TEXT,
+        author TEXT, source TEXT, reason TEXT, valid_from {big}, valid_to {big}, cardinality TEXT, keys TEXT,
+        slot {big}, about {big}, digest {big}, supersedes TEXT)""",
+    "CREATE UNIQUE INDEX record_id ON record (id)",
+    "CREATE INDEX record_about ON record (about) WHERE about IS NOT NULL",
+    "CREATE INDEX record_digest ON record (digest) WHERE digest IS NOT NULL",
+    "CREATE INDEX record_author ON record (namespace, author, seq) WHERE author IS NOT NULL",
+    "CREATE INDEX record_windowed ON record (namespace, seq) WHERE valid_from IS NOT NULL OR valid_to IS NOT NULL",
+    # What a record acts on: the edit that it replaces, the edit that it removes or purges, the record that it undoes.
+    "CREATE TABLE target (seq {big} NOT NULL, target {big} NOT NULL, op TEXT NOT NULL, PRIMARY KEY (seq, target))"
+    "{clustered}",
+    "CREATE INDEX target_target ON target (target, op)",
+    "CREATE TABLE alias (name {big} NOT NULL, seq {big} NOT NULL, PRIMARY KEY (name, seq)){clustered}",
+    "CREATE INDEX alias_seq ON alias (seq)",
+    "CREATE TABLE purged (seq {big} PRIMARY KEY, by_seq {big} NOT NULL, sha256 TEXT NOT NULL)",
+    # From here on derived: the fold of the journal, kept up in the transaction of each record.
+    "CREATE TABLE chain (chain {big} NOT NULL, seq {big} NOT NULL, PRIMARY KEY (chain, seq)){clustered}",
+    "CREATE INDEX chain_seq ON chain (seq)",
+    "CREATE TABLE undone (seq {big} NOT NULL, since {big} NOT NULL, until {big}, PRIMARY KEY (seq, since)){clustered}",
+    "CREATE TABLE state (seq {big} PRIMARY KEY, namespace {big} NOT NULL, live {big} NOT NULL)",
+    "CREATE INDEX state_live ON state (namespace, live, seq)",
+    "CREATE TABLE change (namespace {big} NOT NULL, seq {big} NOT NULL, edit_seq {big} NOT NULL, live {big} NOT NULL, "
+    "PRIMARY KEY (namespace, seq, edit_seq)){clustered}",
+    "CREATE TABLE encoder (number {big} PRIMARY KEY, identity TEXT NOT NULL UNIQUE, dimension {big} NOT NULL)",
+    "CREATE TABLE vector (id {big} PRIMARY KEY, data {bytes} NOT NULL)",
+    # Copies that memedit made of this database, so that a purge reaches them. `purged` is the last purge that did.
+    "CREATE TABLE backup (path TEXT PRIMARY KEY, created_at {big} NOT NULL, purged {big} NOT NULL)",
+)
+
+
+def _run(connection: Connection, statements: tuple[str, ...]) -> None:
+    types = _TYPES[connection.dialect.name]
+    for statement in statements:
+        connection.exec_driver_sql(statement.format(**types))
+
+
+MIGRATIONS: list[Callable[[Connection], None]] = [
+    lambda connection: _run(connection, _JOURNAL),
+]
