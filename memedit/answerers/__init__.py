@@ -7,20 +7,26 @@ other messages and the base model answers those, so that a wrapped chain keeps i
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from memedit.edits import Decision, Hit, Message
-from memedit.memory import EditMemory
 from memedit.models import BaseModel
 from memedit.registry import Registry
+
+if TYPE_CHECKING:
+    from memedit.memory import EditMemory
 
 answerers = Registry(__name__, "answerer")
 
 
 class Answerer(Protocol):
-    """The seam. `trace` is appended to as the answer is made: one JSON-ready dict per step."""
+    """The seam. `trace` is appended to as the answer is made: one JSON-ready dict per step.
 
-    name: str
+    A step whose "edits" lists ids says which edits it used; where no step does, all in scope count as used.
+    """
+
+    @property
+    def name(self) -> str: ...
 
     def stream(
         self,

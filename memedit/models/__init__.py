@@ -17,11 +17,19 @@ class BaseModel(Protocol):
 
     `style` says how facts reach it best: "chat" follows instructions in a system message, "completion" continues text
     (its system message is put verbatim in front). `context_tokens` is None where it is not known.
+
+    A model may say two things more: `demonstrations`, how many worked examples it needs to follow a fact (an int), and
+    `special_tokens`, texts that it reads as marks rather than as text (strings).
     """
 
-    name: str
-    style: Literal["chat", "completion"]
-    context_tokens: int | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def style(self) -> Literal["chat", "completion"]: ...
+
+    @property
+    def context_tokens(self) -> int | None: ...
 
     def stream(self, messages: Sequence[Message], **parameters: Any) -> Iterator[str]: ...
 

@@ -21,7 +21,8 @@ scopes = Registry(__name__, "scope")
 class Scope(Protocol):
     """The seam. `name` is shown with every decision."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def decide(
         self,

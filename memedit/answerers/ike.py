@@ -1,0 +1,244 @@
+"""IKE: the facts in scope are put in front of the question, with worked examples of how a fact is used.
+
+In-context knowledge editing (Zheng et al. 2023, "Can We Edit Factual Knowledge by In-Context Learning?"): no weight is
+touched; the model is shown `copy` demonstrations (the fact asked in its own words), `update` ones (asked in others) and
+`retain` ones (something else is asked, and the fact changes nothing), 1 : 3 : 4, the nearest to the question last. Here
+they are drawn from the memory itself, and only as many as the model needs and its context holds.
+
+The text of a fact is data. Wherever it goes it is one line, of bounded length, between marks that it cannot forge; and
+an edit serves as an example in front of other facts only if it is one plain sentence. So a fact that holds role
+markers, braces or "ignore the above" bears on its own questions and on nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import unicodedata
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from memedit.edits import Decision, Edit, Hit, Message
+from memedit.models import BaseModel
+from memedit.parsing import normalise
+from memedit.prompts import prompt
+from memedit.relations import fill, relations
+
+if TYPE_CHECKING:
+    from memedit.memory import EditMemory
+
+LONGEST_FACT = 1000
+"""Characters of a statement that reach a prompt; the rest is cut and marked with an ellipsis."""
+LONGEST_EXAMPLE = 200
+"""Characters of a statement that may serve as a demonstration."""
+
+# What chat templates and prompts use as marks: <|im_start|>, </s>, <facts>, [INST], <<SYS>>, <｜User｜>.
+_MARK = re.compile(r"<\s*[|｜/!]?[\w▁|｜:.-]{1,40}\s*/?>|\[/?[A-Z_]{2,20}\]|<<|>>|<[|｜]|[|｜]>|#{2,}|`{3,}")
+_KEPT_FORMAT = "\u200c\u200d"  # joiners, which some scripts are spelled with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ike:
+    """Facts in scope, and demonstrations, in front of the question: a system message, or lines to continue from."""
+
+    demonstrations: int | None = None
+    """How many demonstrations, at most; None: what the model says it needs, else 4 for chat and 8 for completion."""
+    facts: int = 5
+    """How many facts, at most: the most probable."""
+    share: float = 0.6
+    """Share of the model's context, in (0, 1], that all but the reply may fill."""
+    most_tokens: int = 2000
+    """Tokens that facts and demonstrations may take however long the context is."""
+    name: str = field(default="ike", init=False)
+
+    def prepare(
+        self, messages: Sequence[Message], hits: Sequence[Hit], model: BaseModel, memory: EditMemory
+    ) -> list[Message]:
+        """The messages with the facts in a system message, joined to the caller's own where there is one."""
+        return self._prepare(messages, hits, model, memory)[0]
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        decision: Decision,
+        model: BaseModel,
+        memory: EditMemory,
+        trace: list[dict[str, object]],
+        **parameters: Any,
+    ) -> Iterator[str]:
+        prepared, step = self._prepare(messages, decision.hits, model, memory)
+        trace.append(step)
+        return model.stream(prepared, **parameters)
+
+    async def astream(
+        self,
+        messages: Sequence[Message],
+        decision: Decision,
+        model: BaseModel,
+        memory: EditMemory,
+        trace: list[dict[str, object]],
+        **parameters: Any,
+    ) -> AsyncIterator[str]:
+        # In a thread: drawing demonstrations encodes and reads the database, which must not hold up the loop.
+        prepared, step = await asyncio.to_thread(self._prepare, messages, decision.hits, model, memory)
+        trace.append(step)
+        async for piece in model.astream(prepared, **parameters):
+            yield piece
+
+    def _prepare(
+        self, messages: Sequence[Message], hits: Sequence[Hit], model: BaseModel, memory: EditMemory
+    ) -> tuple[list[Message], dict[str, object]]:
+        marks = tuple(getattr(model, "special_tokens", ()))
+        budget = self._budget(messages, model)
+        standing = _standing(hits)
+        lines: dict[Hit, str] = {}
+        for hit in sorted(standing, key=_probability, reverse=True)[: self.facts]:
+            line = as_line(hit.edit.statement, marks)
+            cost = model.count_tokens(f"{line}\n") + 4  # "New fact: "
+            if lines and cost > budget:
+                break
+            lines[hit] = line
+            budget -= cost
+        shown = sorted(lines, key=lambda hit: hit.edit.seq)  # oldest first, so that the later line is the newer
+        blocks, drawn = self._examples(messages, shown, model, memory, marks, budget)
+        system = _system(model.style, blocks, [lines[hit] for hit in shown])
+        step: dict[str, object] = {
+            "step": "facts",
+            "answerer": self.name,
+            "edits": [hit.edit.id for hit in shown],
+            "demonstrations": [edit.id for edit in drawn],
+            "left_out": [hit.edit.id for hit in hits if hit not in lines],
+        }
+        return _with_system(messages, system), step
+
+    def _budget(self, messages: Sequence[Message], model: BaseModel) -> int:
+        if model.context_tokens is None:
+            return self.most_tokens
+        asked = sum(model.count_tokens(message.content) + 8 for message in messages)
+        return min(self.most_tokens, int(model.context_tokens * self.share) - asked)
+
+    def _examples(
+        self,
+        messages: Sequence[Message],
+        shown: Sequence[Hit],
+        model: BaseModel,
+        memory: EditMemory,
+        marks: tuple[str, ...],
+        budget: int,
+    ) -> tuple[list[str], list[Edit]]:
+        """Demonstrations as text, the nearest last, and the edits that they show."""
+        wanted = self.demonstrations
+        if wanted is None:
+            wanted = getattr(model, "demonstrations", None)
+        if wanted is None:
+            wanted = 4 if model.style == "chat" else 8
+        question = next((message.content for message in reversed(messages) if message.role == "user"), "")
+        if wanted <= 0 or budget <= 0 or not question.strip() or not shown:
+            return [], []
+        taken = {normalise(hit.edit.subject or hit.edit.statement) for hit in shown}
+        near = memory.search(question, k=wanted + 8, namespace=shown[0].edit.namespace)
+        usable = [
+            hit.edit for hit in near if _exemplary(hit.edit, marks) and normalise(hit.edit.subject or "") not in taken
+        ][:wanted]
+        stated = " ".join(hit.edit.statement.casefold() for hit in shown)
+        blocks, drawn = [], []
+        for kind, edit in zip(_kinds(len(usable)), usable, strict=True):  # nearest first, as far as the budget goes
+            block = _demonstration(kind, edit, stated)
+            budget -= model.count_tokens(block) + 2
+            if budget < 0:
+                break
+            blocks.append(block)
+            drawn.append(edit)
+        return blocks[::-1], drawn[::-1]
+
+
+def as_line(text: str, marks: Iterable[str] = ()) -> str:
+    """A statement fit to stand in a prompt: one line, at most LONGEST_FACT characters, no mark of a prompt left whole.
+
+    A mark (of a chat template, a tag, one of `marks`) is broken by a space behind its first character; all else,
+    quotes, braces and dollars included, stays as it is.
+    """
+    kept = (c if unicodedata.category(c)[0] != "C" or c in _KEPT_FORMAT else " " for c in text)
+    line = " ".join("".join(kept).split())
+    for mark in sorted(marks, key=len, reverse=True):
+        if len(mark) > 1 and not mark.isalnum():
+            line = line.replace(mark, f"{mark[0]} {mark[1:]}")
+    line = _MARK.sub(lambda found: f"{found[0][0]} {found[0][1:]}", line)
+    return line if len(line) <= LONGEST_FACT else f"{line[: LONGEST_FACT - 1]}…"
+
+
+def _probability(hit: Hit) -> float:
+    return hit.score if hit.probability is None else hit.probability
+
+
+def _standing(hits: Sequence[Hit]) -> list[Hit]:
+    """The hits without those that a newer one contradicts."""
+    newest_first = sorted(hits, key=lambda hit: hit.edit.seq, reverse=True)
+    kept: list[Hit] = []
+    for hit in newest_first:
+        if not any(_contradicts(newer.edit, hit.edit) for newer in kept):
+            kept.append(hit)
+    return kept
+
+
+def _contradicts(newer: Edit, older: Edit) -> bool:
+    """Whether both say the same thing of a subject: by a relation that is not many-valued, or in the same words."""
+    if not newer.subject or not older.subject or normalise(newer.subject) != normalise(older.subject):
+        return False
+    if newer.relation and older.relation:
+        known = relations().get(newer.relation)
+        return newer.relation == older.relation and (known is None or known.cardinality != "many")
+    return bool(newer.prompt and older.prompt) and normalise(newer.prompt or "") == normalise(older.prompt or "")
+
+
+def _exemplary(edit: Edit, marks: Iterable[str]) -> bool:
+    """Whether an edit may stand in front of other facts: one plain, short sentence, its question and target known."""
+    text = edit.statement
+    if not (edit.question and edit.target and edit.subject) or edit.kind != "fact" or len(text) > LONGEST_EXAMPLE:
+        return False
+    inside = text.rstrip(" .").replace(edit.subject, "").replace(edit.target, "")  # names may hold full stops
+    if as_line(text, marks) != text or re.search(r"[.!?;:\"“”{}\\|]", inside) or len(edit.target) > 60:
+        return False
+    return not re.search(r"\b(ignore|disregard|instruct\w*|prompt|you must|always answer)\b", text, re.IGNORECASE)
+
+
+def _kinds(number: int) -> list[str]:
+    """`number` kinds of demonstration, copy : update : retain as 1 : 3 : 4, spread evenly."""
+    pattern = ("retain", "update", "copy", "retain", "update", "retain", "update", "retain")
+    return [pattern[at % len(pattern)] for at in range(number)]
+
+
+def _demonstration(kind: str, edit: Edit, stated: str) -> str:
+    question, answer = edit.question or "", edit.target or ""
+    if kind == "update":
+        known = relations().get(edit.relation or "")
+        others = [fill(wording, edit.subject or "") for wording in known.questions] if known else []
+        others = [wording for wording in others if wording != question]
+        question = others[edit.seq % len(others)] if others else question
+    elif kind == "retain":
+        # What everybody knows, so that the answer is true whatever the memory holds; not what the facts are about.
+        pairs = [line.split(" | ") for line in prompt("everyday_questions").template.splitlines()]
+        fit = [pair for pair in pairs if not set(re.findall(r"\w{5,}", pair[0].casefold())) & set(stated.split())]
+        question, answer = (fit or pairs)[edit.seq % len(fit or pairs)]
+    fact = prompt("new_fact").substitute(statement=_stopped(edit.statement))
+    return prompt("demonstration").substitute(facts=fact, question=question, answer=answer)
+
+
+def _stopped(line: str) -> str:
+    return line if line.endswith((".", "!", "?", "。", "！", "？", "…")) else f"{line}."
+
+
+def _system(style: str, blocks: Sequence[str], lines: Sequence[str]) -> str:
+    if style == "chat":
+        examples = prompt("ike_examples").substitute(examples="\n\n".join(blocks)) if blocks else ""
+        return prompt("ike_chat").substitute(examples=examples, facts="\n".join(_stopped(line) for line in lines))
+    facts = "\n".join(prompt("new_fact").substitute(statement=_stopped(line)) for line in lines)
+    return "\n\n".join([*blocks, facts])
+
+
+def _with_system(messages: Sequence[Message], system: str) -> list[Message]:
+    """The same messages, with `system` in a system message in front, behind what the caller's own there says."""
+    if messages and messages[0].role == "system":
+        return [Message("system", f"{messages[0].content}\n\n{system}"), *messages[1:]]
+    return [Message("system", system), *messages]

@@ -1,0 +1,299 @@
+"""Any causal language model of the transformers library, by hub name or folder.
+
+A model whose tokenizer has a chat template is asked by it. One without is asked to complete: the system message
+verbatim, then the user's text, as `Question: …` / `Answer:` where it ends like a sentence, and bare where it breaks off
+("The capital of France is"); its reply ends at the end of the line.
+
+Tokens are drawn by a loop of our own rather than by `generate`: a reply streams without a thread of its own, is
+abandoned the moment the consumer leaves, and is seeded without touching the random state of the process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
+
+from memedit.edits import Message
+from memedit.errors import InputError, ModelError
+from memedit.models._asynchronous import in_thread
+
+if TYPE_CHECKING:  # torch and transformers are imported late: together they cost seconds
+    import torch
+
+# Parameter -> what it is when the caller says nothing. None: not applied.
+PARAMETERS: dict[str, Any] = {
+    "max_new_tokens": None,  # 256 for chat, 64 for completion
+    "max_tokens": None,  # another name of max_new_tokens
+    "temperature": 0.0,  # 0: greedy
+    "top_k": None,
+    "top_p": None,
+    "min_p": None,
+    "repetition_penalty": None,
+    "seed": None,
+    "stop": None,  # a string or strings at which the reply ends, themselves left out
+}
+
+
+class HuggingFace:
+    """A causal language model by hub `name` or folder.
+
+    `device` is "cuda" or "mps" where there is one, else "cpu"; `dtype` is float32 on the CPU, else what the weights are
+    stored in. Parameters of a call: max_new_tokens, temperature (0, the default, is greedy), top_k, top_p, min_p,
+    repetition_penalty, seed, stop.
+
+    Raises ModelError where the model cannot be loaded, or is no causal language model; InputError for a parameter that
+    is not known; ModelError for a conversation longer than the model's context.
+    """
+
+    def __init__(self, name: str, *, device: str | None = None, dtype: str | None = None) -> None:
+        import torch
+
+        self.name = f"hf:{name}"
+        self.device = device or _best_device()
+        self._tokenizing = Lock()
+        self._tokenizer, self._model = _load(name, dtype or ("float32" if self.device == "cpu" else "auto"))
+        self._model = self._model.to(torch.device(self.device)).eval()
+        self.style: Literal["chat", "completion"] = "chat" if self._tokenizer.chat_template else "completion"
+        config = self._model.config.get_text_config()
+        self.context_tokens: int | None = getattr(config, "max_position_embeddings", None)
+        ends = self._model.generation_config.eos_token_id
+        self._ends = {*(ends if isinstance(ends, list) else [ends]), self._tokenizer.eos_token_id} - {None}
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Texts that the tokenizer reads as marks rather than as text; no fact may bring them into a prompt."""
+        added = (str(token) for token in self._tokenizer.get_added_vocab())
+        return tuple(sorted({*self._tokenizer.all_special_tokens, *added}))
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The text that the model is given for a conversation."""
+        return self._render_chat(messages) if self.style == "chat" else render_completion(messages)
+
+    def stream(self, messages: Sequence[Message], **parameters: Any) -> Iterator[str]:
+        if unknown := parameters.keys() - PARAMETERS.keys():
+            raise InputError(
+                f"{self.name} knows no parameter {', '.join(sorted(unknown))}; there are: {', '.join(PARAMETERS)}"
+            )
+        given = {**PARAMETERS, **parameters}
+        limit = given["max_new_tokens"] or given["max_tokens"] or (256 if self.style == "chat" else 64)
+        prompt = self._prompt(messages, limit)
+        stops = [given["stop"]] if isinstance(given["stop"], str) else list(given["stop"] or ())
+        if self.style == "completion":
+            stops.append("\n")
+        return _until(stops, self._pieces(self._tokens(prompt, limit, given)))
+
+    def astream(self, messages: Sequence[Message], **parameters: Any) -> AsyncIterator[str]:
+        return in_thread(self.stream(messages, **parameters))
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text` alone, by the model's own tokenizer."""
+        return len(self._encode(text))
+
+    def _encode(self, text: str, *, specials: bool = False) -> list[int]:
+        with self._tokenizing:  # a fast tokenizer must not be used by two threads at once
+            tokens: list[int] = self._tokenizer(text, add_special_tokens=specials, verbose=False)["input_ids"]
+        return tokens
+
+    def _prompt(self, messages: Sequence[Message], limit: int) -> list[int]:
+        """The conversation as tokens, at least one token of the context left for the reply."""
+        # A chat template writes the begin-of-text mark itself; for completion the tokenizer knows whether there is one.
+        tokens = self._encode(self.render(messages), specials=self.style == "completion")
+        if not tokens:
+            begin = self._tokenizer.bos_token_id
+            tokens = [min(self._ends, default=0) if begin is None else begin]
+        room = (self.context_tokens or len(tokens) + limit) - min(limit, 16)
+        if len(tokens) > room:
+            raise ModelError(
+                f"the conversation is {len(tokens)} tokens and {self.name} takes {room} with room for a reply; shorten "
+                "it, or use a model with a longer context"
+            )
+        return tokens
+
+    def _render_chat(self, messages: Sequence[Message]) -> str:
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            return self._templated(turns)
+        except Exception as error:  # jinja2's own: some templates know no system role, so the user's turn carries it
+            system = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system")
+            rest = [turn for turn in turns if turn["role"] != "system"]
+            if not system or not rest or rest[0]["role"] != "user":
+                raise ModelError(f"the chat template of {self.name} refuses this conversation: {error}") from error
+            rest[0] = {"role": "user", "content": f"{system}\n\n{rest[0]['content']}"}
+            try:
+                return self._templated(rest)
+            except Exception as again:
+                raise ModelError(f"the chat template of {self.name} refuses this conversation: {again}") from again
+
+    def _templated(self, turns: list[dict[str, str]]) -> str:
+        text: str = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return text
+
+    def _tokens(self, prompt: list[int], limit: int, given: dict[str, Any]) -> Iterator[int]:
+        """New tokens one by one, up to `limit`, the model's end mark or the end of its context."""
+        import torch
+
+        choose = _chooser(given, torch.device(self.device))
+        limit = min(limit, (self.context_tokens or len(prompt) + limit) - len(prompt))
+        sequence = torch.tensor([prompt], device=self.device)
+        step, cache = sequence, None
+        for _ in range(limit):
+            with torch.inference_mode():
+                # The mask says "all of it": without it some models take a repeated pad token for padding.
+                out = self._model(
+                    input_ids=step,
+                    attention_mask=torch.ones_like(sequence),
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+                token = choose(sequence, out.logits[:, -1, :].float())
+            if token in self._ends:
+                return
+            yield token
+            drawn = torch.tensor([[token]], device=self.device)
+            sequence = torch.cat([sequence, drawn], dim=1)
+            cache = getattr(out, "past_key_values", None)
+            step = drawn if cache is not None else sequence  # a model without such a cache reads it all again
+
+    def _pieces(self, tokens: Iterator[int]) -> Iterator[str]:
+        """Tokens as text, as soon as it is whole: half a character waits for its other half."""
+        pending: list[int] = []
+        shown: list[int] = []  # the tokens before: a token's text depends on its neighbour (leading spaces)
+        for token in tokens:
+            pending.append(token)
+            text = self._decode([*shown, *pending])[len(self._decode(shown)) :]
+            if text and not text.endswith("�"):
+                yield text
+                shown, pending = pending, []
+        if pending and (rest := self._decode([*shown, *pending])[len(self._decode(shown)) :]):
+            yield rest
+
+    def _decode(self, tokens: list[int]) -> str:
+        # No "cleaning up" of spaces: it would make the text of some tokens depend on how many are decoded at once.
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+
+def _best_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """No progress bar for reading weights from the disk; a download from the hub keeps its own."""
+    from transformers.utils import logging as untyped
+
+    logging: Any = untyped
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _load(name: str, dtype: str) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    looks_like_path = name.startswith((".", "~", os.sep)) or name.count("/") > 1
+    folder = Path(name).expanduser()
+    if looks_like_path and not folder.is_dir():
+        raise ModelError(f"there is no folder {name!r} to load a model from; check the path")
+    where = str(folder) if folder.is_dir() else name
+    try:
+        config = AutoConfig.from_pretrained(where)
+        if getattr(config, "is_encoder_decoder", False):
+            raise ModelError(
+                f"{name!r} is an encoder-decoder ({config.model_type}); memedit asks causal language models, such as "
+                "GPT-2, Llama or Qwen"
+            )
+        with _no_bar():
+            return AutoTokenizer.from_pretrained(where), AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        advice = "check its files" if folder.is_dir() else "check the name, and that the hub can be reached"
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{name!r} cannot be loaded as a causal language model; {advice}: {reason}") from error
+
+
+def render_completion(messages: Sequence[Message]) -> str:
+    """A conversation as the text that a model without a chat template is given to go on from."""
+    parts = []
+    for message in messages:
+        text = message.content
+        if message.role == "user":
+            text = text.strip()
+            parts.append(f"Question: {text}\nAnswer:" if text.endswith((".", "?", "!", ":")) else text)
+        elif message.role == "assistant":
+            parts.append(f" {text.strip()}\n")
+        else:
+            parts.append(f"{text}\n")
+    return "".join(parts)
+
+
+def _chooser(given: dict[str, Any], device: torch.device) -> Any:
+    """The function (sequence, logits) -> token that the parameters describe."""
+    import torch
+    from transformers import (
+        LogitsProcessorList,
+        MinPLogitsWarper,
+        RepetitionPenaltyLogitsProcessor,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    temperature = float(given["temperature"] or 0.0)
+    if temperature < 0:
+        raise InputError(f"temperature must be 0 (greedy) or more, not {temperature}")
+    makers: dict[str, Any] = {"repetition_penalty": RepetitionPenaltyLogitsProcessor}
+    if temperature > 0:
+        makers |= {"top_k": TopKLogitsWarper, "top_p": TopPLogitsWarper, "min_p": MinPLogitsWarper}
+    processors: Any = LogitsProcessorList([TemperatureLogitsWarper(temperature)] if temperature > 0 else [])
+    for parameter, maker in makers.items():
+        if given[parameter] is not None:
+            try:
+                processors.append(maker(given[parameter]))
+            except ValueError as error:
+                raise InputError(f"{parameter}={given[parameter]!r} is not usable: {error}") from error
+    generator = torch.Generator(device=device)
+    if given["seed"] is None:
+        generator.seed()
+    else:
+        generator.manual_seed(int(given["seed"]))
+
+    def choose(sequence: torch.Tensor, logits: torch.Tensor) -> int:
+        scores = processors(sequence, logits)
+        if temperature == 0:
+            return int(scores.argmax(dim=-1))
+        return int(torch.multinomial(scores.softmax(dim=-1), 1, generator=generator))
+
+    return choose
+
+
+def _until(stops: Sequence[str], pieces: Iterator[str]) -> Iterator[str]:
+    """The pieces, the white space in front left out, up to the first of `stops`; a stop may span pieces."""
+    held = ""  # what may turn out to be the beginning of a stop
+    begun = False
+    for piece in pieces:
+        held += piece
+        if not begun:
+            held = held.lstrip()
+            begun = bool(held)
+        found = [at for stop in stops if stop and (at := held.find(stop)) >= 0]
+        if found:
+            held = held[: min(found)]
+            break
+        keep = max((n for stop in stops for n in range(1, len(stop)) if held.endswith(stop[:n])), default=0)
+        if whole := held[: len(held) - keep]:
+            yield whole
+        held = held[len(held) - keep :]
+    if held:
+        yield held

@@ -1,0 +1,32 @@
+"""The model in the box: a small decoder that knows a few thousand facts and answers from facts put in front of it.
+
+It is a Hugging Face model like any other, read from the package's own folder. Although its tokenizer has a chat
+template it is asked by completion, in the one format that it was trained on, and it needs no demonstrations.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Literal
+
+from memedit.errors import ModelError
+from memedit.models.hugging_face import HuggingFace
+
+
+class Pocket(HuggingFace):
+    """The shipped model, or the one in `folder`. Raises ModelError where its files are missing."""
+
+    demonstrations = 0
+
+    def __init__(self, folder: str | None = None) -> None:
+        with as_file(files("memedit") / "pocket") as shipped:
+            path = Path(folder) if folder else shipped
+            if not (path / "config.json").is_file():
+                raise ModelError(
+                    f"the pocket model is not in {path}; reinstall memedit, or train it with "
+                    "`python -m memedit.training.pocket`"
+                )
+            super().__init__(str(path), device="cpu")
+        self.name = "pocket"
+        self.style: Literal["chat", "completion"] = "completion"

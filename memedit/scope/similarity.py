@@ -1,0 +1,99 @@
+"""The plain gate: a question falls under an edit if the encoder puts it near enough to one of the edit's keys.
+
+One encode and one search per decision. How near is near enough is not guessed: `similarity.json` beside this file turns
+the false-fire rate that the user picks into a threshold. An encoder that was never trained to tell an edit from its
+neighbours (the same relation of another subject) separates them poorly; the trained classifiers behind the same seam
+do better, and this one is what they are compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from memedit.edits import DEFAULT_NAMESPACE, Decision, Message
+from memedit.scope._calibration import Calibration, load_calibration
+
+if TYPE_CHECKING:
+    from memedit.memory import EditMemory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similarity:
+    """In scope is what scores above the calibrated threshold against the nearest key of an edit."""
+
+    false_fire: float = 0.01
+    """Share of unrelated questions on which the gate may fire, in (0, 1)."""
+    candidates: int = 5
+    """How many of the nearest edits are looked at."""
+    calibration: Path | None = None
+    """A calibration file of your own; None: the shipped one."""
+    name: str = field(default="similarity", init=False)
+    _sizes: WeakKeyDictionary[EditMemory, dict[str, tuple[int, int]]] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
+    )
+
+    @cached_property
+    def _figures(self) -> Calibration:
+        if self.calibration is not None:
+            return load_calibration(self.calibration)
+        with as_file(files("memedit.scope") / "similarity.json") as shipped:
+            return load_calibration(shipped)
+
+    def query(self, messages: Sequence[Message]) -> str:
+        """The text that is judged: the last user message. A scope that reads the conversation says more here."""
+        return next((message.content for message in reversed(messages) if message.role == "user"), "")
+
+    def decide(
+        self,
+        messages: Sequence[Message],
+        memory: EditMemory,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        as_of: datetime | int | None = None,
+    ) -> Decision:
+        query = self.query(messages)
+        figures = self._figures
+        threshold = figures.probability(figures.score(self.false_fire, self._size(memory, namespace)))
+        if not query.strip():
+            return Decision(query=query, threshold=threshold, scope=self.name, notes=("there is no question to judge",))
+        near = memory.search(query, k=self.candidates, namespace=namespace, as_of=as_of)
+        if not near:
+            note = f"nothing is remembered in namespace {namespace!r}"
+            return Decision(query=query, threshold=threshold, scope=self.name, notes=(note,))
+        judged = tuple(replace(hit, probability=figures.probability(hit.score)) for hit in near)
+        hits = tuple(hit for hit in judged if (hit.probability or 0.0) >= threshold)
+        return Decision(
+            query=query,
+            hits=hits,
+            candidates=judged,
+            threshold=threshold,
+            label="single" if hits else "none",
+            scope=self.name,
+            notes=self._notes(memory),
+        )
+
+    def _size(self, memory: EditMemory, namespace: str) -> int:
+        """How many edits there are, within 1 %: counted anew only when enough was written to matter."""
+        head = memory.journal.head()
+        sizes = self._sizes.setdefault(memory, {})
+        at, size = sizes.get(namespace, (-1, 0))
+        if at < 0 or abs(head - at) > size // 100:
+            at, size = head, memory.count(namespace)
+            sizes[namespace] = at, size
+        return size
+
+    def _notes(self, memory: EditMemory) -> tuple[str, ...]:
+        identity = memory.encoder.identity
+        if identity == self._figures.encoder:
+            return ()
+        return (
+            f"calibrated for the encoder {self._figures.encoder}, not for {identity}: the probabilities do not hold; "
+            "calibrate with `python -m memedit.training.similarity`",
+        )

@@ -1,0 +1,1 @@
+"""How the shipped models were made: one module per model, each runnable with `python -m`."""

@@ -1,0 +1,82 @@
+"""Fakes at memedit's seams for tests: a memory that is a list, and a scope that looks for names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from memedit.edits import Decision, Edit, Hit, Message
+from memedit.encoders.letters import Letters
+from memedit.errors import NotFoundError
+
+
+def edit(number: int, statement: str, **values: Any) -> Edit:
+    """An edit numbered so; its subject, target and the like are as given, nothing is parsed."""
+    fixed = {
+        "id": f"e-{number:010x}",
+        "seq": number,
+        "namespace": "default",
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return Edit(**{**fixed, "statement": statement, **values})
+
+
+class ListMemory:
+    """An EditMemory as far as scopes and answerers look at one: current edits in a list, searched by letters."""
+
+    def __init__(self, *edits: Edit) -> None:
+        self.edits = list(edits)
+        self.encoder = Letters()
+        self.journal = self
+        self.searches: list[str] = []
+
+    def head(self) -> int:
+        return max((edit.seq for edit in self.edits), default=0)
+
+    def count(self, namespace: str = "default", state: str = "current") -> int:
+        return sum(edit.namespace == namespace for edit in self.edits)
+
+    def get(self, id_: str) -> Edit:
+        for each in self.edits:
+            if each.id == id_:
+                return each
+        raise NotFoundError(f"no edit {id_}")
+
+    def search(self, text: str, *, k: int = 5, namespace: str = "default", as_of: Any = None) -> list[Hit]:
+        self.searches.append(text)
+        there = [edit for edit in self.edits if edit.namespace == namespace]
+        if not there:
+            return []
+        scores = self.encoder.encode([edit.statement for edit in there]) @ self.encoder.encode([text])[0]
+        hits = [Hit(edit=e, score=float(s), key=e.statement) for e, s in zip(there, scores, strict=True)]
+        return sorted(hits, key=lambda hit: -hit.score)[:k]
+
+
+class Named:
+    """In scope are the current edits whose subject the last user message names, wherever letters matter not."""
+
+    name = "named"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def decide(
+        self, messages: Sequence[Message], memory: Any, *, namespace: str = "default", as_of: Any = None
+    ) -> Decision:
+        query = next((message.content for message in reversed(messages) if message.role == "user"), "")
+        self.asked.append(query)
+        near = memory.search(query, k=50, namespace=namespace, as_of=as_of) if query else []
+        hits = [
+            Hit(edit=hit.edit, score=hit.score, probability=0.9)
+            for hit in near
+            if (hit.edit.subject or hit.edit.statement).casefold() in query.casefold()
+        ]
+        return Decision(
+            query=query,
+            hits=tuple(hits),
+            candidates=tuple(near),
+            threshold=0.5,
+            label="single" if hits else "none",
+            scope="named",
+        )
