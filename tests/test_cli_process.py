@@ -87,11 +87,17 @@ def converse(
     )
     os.close(slave)
     shown, seen, waiting = "", 0, list(script)
-    raw = b""
+    raw, typed = b"", ""
     try:
+        patience = 300
         while True:
-            if not select.select([master], [], [], 600)[0]:
-                raise AssertionError(f"it waits for something else: {shown!r}")
+            if not select.select([master], [], [], 2)[0]:
+                # Between a prompt and the reading of its answer Ctrl-C is lost: a person presses it again.
+                if typed == "\x03":
+                    os.write(master, typed.encode())
+                patience -= 1
+                assert patience, f"it waits for something else: {shown!r}"
+                continue
             try:
                 chunk = os.read(master, 4096)
             except OSError:  # the other end has closed
