@@ -221,15 +221,16 @@ From the project's data folder, at training time only: `mquake/single_hop_facts.
 first {cases} cases of `counterfact/edit.json`, the old answers of `knowedit/zsre.json`: {facts} facts after dropping
 contradictions. Beside them {pool_facts} ground truths of `counterfact/train.json` whose subjects are in no evaluation
 file, which are memorised too and then contradicted in context, that file's rephrased prompts, and made-up names.
-Unrelated sentences: own templates and `text/xquad_en.json`. Wordings: `memedit/relations.json`; one question and one statement of each relation were held
-out, and those datasets' own sentences were read as well.
+Unrelated sentences: own templates and `text/xquad_en.json`. Wordings: `memedit/relations.json`; one question and one
+statement of each relation were held out, and those datasets' own sentences were read as well.
 
 ## Training
 
 Seed {seed}; {minutes:.0f} minutes on two shared CPU cores; {tokens:.1f} million tokens, {epochs} passes over the facts;
 optimizer {optimizer}. The shipped run was stopped and resumed four times, at 4.3, 7.1, 10.0 and 15.5 million
-tokens, with more and easier update documents than before, at the third time with 3,000 instead of 1,300 contradicted subjects,
-at the last with the rephrased prompts; the code holds the last mixture. A run from the start gives other weights.
+tokens, with more and easier update documents than before, at the third time with 3,000 instead of 1,300 contradicted
+subjects, at the last with the rephrased prompts; the code holds the last mixture. A run from the start gives other
+weights.
 
 ## Figures
 
