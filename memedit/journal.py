@@ -1732,7 +1732,8 @@ def _open_url(text: str, read_only: bool) -> Journal:
         with driver.cursor() as cursor:
             if obstacle is None:
                 cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,))
-                if cursor.fetchone() is None:
+                if cursor.fetchone() is None:  # of two that make it at once, PostgreSQL would refuse one
+                    cursor.execute("SELECT pg_advisory_xact_lock(20250)")
                     cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             cursor.execute(f"SET search_path TO {schema}")
         driver.commit()

@@ -235,7 +235,7 @@ def _run(edits: int, keys: int, encoder: Encoder, data: Path | None, work: Path)
         "search_edits_ms_p50": round(1000 * probed["edits_p50"], 3),
         "recall_at_10": round(recall, 4),
         "open_s": round(probed["open_s"], 3),
-        "rebuild_s": round(rebuild, 2),
+        "rebuild_s": round(rebuild, 4),
         "bytes_per_edit_disk": round(disk / edits),
         "bytes_per_edit_memory": round(probed["memory"] / edits),
     }
