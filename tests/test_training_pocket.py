@@ -107,7 +107,8 @@ def _write(data: Path, name: str, rows: object) -> None:
 
 def test_facts_are_read_from_the_datasets_forms(tmp_path: Path) -> None:
     def case(subject: str, prompt: str, truth: str) -> dict[str, str]:
-        return {"subject": subject, "prompt": prompt, "ground_truth": truth, "target_new": "other"}
+        row = {"subject": subject, "prompt": prompt, "ground_truth": truth, "target_new": "other"}
+        return row | {"rephrase_prompt": f"Say of {subject}:"}
 
     _write(tmp_path, "counterfact/edit.json", [
         case("Ann Bo", "Ann Bo plays the instrument", "oboe"), case("Ann Bo", "Ann Bo plays the", "tuba"),
@@ -135,6 +136,7 @@ def test_facts_are_read_from_the_datasets_forms(tmp_path: Path) -> None:
         ("Bel", "mother", "Rana Bel"),
     }
     assert [fact.subject for fact in facts.pool] == ["Pia Low"]  # Ann Bo is asked about elsewhere, Q hums unknowably
+    assert {new.subject for new in facts.reworded} == {"Pia Low", "Q"}
     assert slot_name("The  Ann BO.") == "ann bo"
 
 

@@ -138,9 +138,11 @@ def batches(documents: Sequence[Document], tokenizer: Any, recipe: Recipe, rng: 
     rows.sort(key=lambda row: len(row[1]) + len(row[2]) + rng.random())
     made, start = [], 0
     while start < len(rows):
-        length = len(rows[start][1]) + len(rows[start][2])
-        chosen = rows[start : start + max(1, recipe.tokens_per_batch // length)]
-        start += len(chosen)
+        stop = start + 1
+        # The last row is the longest, within the noise: it decides how much the batch holds.
+        while stop < len(rows) and (stop - start + 1) * sum(map(len, rows[stop][1:])) <= recipe.tokens_per_batch:
+            stop += 1
+        chosen, start = rows[start:stop], stop
         width = max(len(p) + len(a) for _, p, a in chosen)
         tokens = torch.full((len(chosen), width), end)
         counted = torch.zeros(len(chosen), width, dtype=torch.bool)
