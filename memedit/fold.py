@@ -1,7 +1,7 @@
 """What the journal means: the state of every edit as a fold of the records, in plain Python.
 
-This is the definition, slow and short; memedit.journal computes the same in SQL and keeps it materialised, and the
-tests (and `memedit doctor`) compare the two. Times are microseconds since 1970 in UTC.
+This is the definition, slow and short; memedit.rules says the same in SQL, memedit.writer keeps it materialised, and
+the tests (and `memedit doctor`) compare the two. Times are microseconds since 1970 in UTC.
 
 The rules:
 

@@ -25,7 +25,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 from memedit.edits import DEFAULT_NAMESPACE, Draft, Edit, Hit, Receipt, Record, State
 from memedit.errors import InputError, JournalError, NotFoundError
 from memedit.fold import fold
-from memedit.journal import EDITS, Journal, Row, hash64, slot_hash, to_micros
+from memedit.journal import Journal
+from memedit.schema import EDITS, Row, hash64, slot_hash, to_micros
 
 if TYPE_CHECKING:  # numpy, and what needs it, is imported when something is searched: `memedit list` starts without
     import numpy as np

@@ -2,7 +2,7 @@
 
 Step n turns format n - 1 into format n; format 0 is an empty database. A step, once released, is never changed: a new
 need is a new step at the end. All pending steps run in one transaction when a memory is opened for writing, so that a
-crash leaves the old format or the new one. The journal's own tables are described in memedit.journal; the test suite
+crash leaves the old format or the new one. The tables as the code sees them are in memedit.schema; the test suite
 compares the two.
 """
 

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from memedit import journal as journal_module
-from memedit import migrations
+from memedit import lookups, migrations, rules, schema, writer
 from memedit.errors import InputError, JournalError, NewerFormatError, NotFoundError
 from memedit.fold import Entry, Folded, fold
-from memedit.journal import At, Journal, Row, hash64, to_datetime, to_micros
+from memedit.journal import Journal
+from memedit.schema import At, Row, hash64, to_datetime, to_micros
 
 SPACE = "default"
 HOUR = 3_600_000_000
@@ -319,7 +320,7 @@ def test_ids_and_prefixes(journal: Journal) -> None:
 
 def test_equal_ids_are_drawn_again(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = iter([bytes(5), bytes(5), bytes([1] * 5), bytes(10), bytes([2] * 5 + [3] * 5)])
-    monkeypatch.setattr(journal_module.os, "urandom", lambda _: next(drawn))
+    monkeypatch.setattr(writer.os, "urandom", lambda _: next(drawn))
     assert journal.add(SPACE, [row("a")])[0].id == "e-0000000000"
     assert journal.add(SPACE, [row("b")])[0].id == "e-0101010101"  # the first draw was taken
     names = [one.id for one in journal.add(SPACE, [row("c"), row("d")])]
@@ -388,7 +389,7 @@ def test_vectors(journal: Journal) -> None:
 def test_tables_are_as_the_migrations_make_them(journal: Journal) -> None:
     inspector = sa.inspect(journal._engine)
     made = {table: [column["name"] for column in inspector.get_columns(table)] for table in inspector.get_table_names()}
-    assert made == {table.name: [c.name for c in table.columns] for table in journal_module._meta.sorted_tables}
+    assert made == {table.name: [c.name for c in table.columns] for table in schema.metadata.sorted_tables}
 
 
 def test_the_hot_queries_use_their_indexes(journal: Journal) -> None:
@@ -398,18 +399,18 @@ def test_the_hot_queries_use_their_indexes(journal: Journal) -> None:
             text = query.compile(journal._engine, compile_kwargs={"literal_binds": True})
             return " ".join(line[3] for line in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}"))
 
-        overridden = plan(journal_module._overridden(1, 0))
+        overridden = plan(rules.overridden(1, 0))
         assert "record_windowed" in overridden
         assert "SCAN" not in overridden
-        e = journal_module.record.alias("e")
+        e = schema.record.alias("e")
         source, conditions, _ = journal._conditions(e, 1, At(None, 0), "current")
         query = sa.select(e.c.seq).select_from(source).where(*conditions)
-        newest = plan(query.order_by(journal_module.state.c.seq.desc()).limit(5))
+        newest = plan(query.order_by(schema.state.c.seq.desc()).limit(5))
         assert "state_live" in newest
         assert "TEMP B-TREE" not in newest
         source, conditions, _ = journal._conditions(e, 1, At(None, 0), "current", narrow=True)
         query = sa.select(e.c.seq).select_from(source).where(*conditions).order_by(e.c.seq.desc())
-        about = plan(query.where(e.c.seq.in_(journal_module._naming(7))))
+        about = plan(query.where(e.c.seq.in_(lookups.naming(7))))
         assert "record_about" in about
         assert "SCAN e" not in about
         assert "record_author" in plan(query.where(e.c.author == "ann"))
@@ -417,7 +418,7 @@ def test_the_hot_queries_use_their_indexes(journal: Journal) -> None:
 
 def test_a_newer_file_is_refused_and_left_alone(journal: Journal) -> None:
     with journal._writing() as writer:
-        writer.connection.execute(sa.update(journal_module.meta).values(value="99"))
+        writer.connection.execute(sa.update(schema.meta).values(value="99"))
     before = journal.path.read_bytes() if journal.path else b""
     with pytest.raises(NewerFormatError, match=r"format 99.*Upgrade"):
         Journal.open(journal.where)
@@ -473,7 +474,7 @@ def test_strange_places(tmp_path: Path) -> None:
 def test_repair_sets_the_flags_right(journal: Journal) -> None:
     journal.add(SPACE, [row("a", 1), row("b", 1), row("c")])
     with journal._writing() as writer:
-        writer.connection.execute(sa.update(journal_module.state).values(live=1))
+        writer.connection.execute(sa.update(schema.state).values(live=1))
     folded = fold(journal.entries(SPACE), None, journal.clock())
     assert journal.live_flags(SPACE) != {seq: one.live for seq, one in folded.items()}
     generation = journal.generation(SPACE)

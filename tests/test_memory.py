@@ -17,8 +17,8 @@ import pytest
 
 from memedit.edits import Draft
 from memedit.errors import InputError, JournalError, NotFoundError
-from memedit.journal import to_micros
 from memedit.memory import LONGEST_STATEMENT, EditMemory
+from memedit.schema import to_micros
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -497,7 +497,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_locked_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("memedit.journal.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("memedit.databases.LOCK_SECONDS", 0.05)
     with opened(tmp_path) as memory:
         memory.add("a fact")
         with (

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memedit import journal as journal_module
+from memedit import databases
 from memedit.edits import Draft
 from memedit.errors import InputError, JournalError, NotFoundError
 from memedit.memory import EditMemory
@@ -152,7 +152,7 @@ def test_a_purge_cut_short_is_finished_on_opening(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(journal_module, "_rewrite", killed)
+        patched.setattr(databases, "rewrite", killed)
         with pytest.raises(KeyboardInterrupt):
             memory.purge(id=edit.id)
     assert holding(tmp_path, SECRET.encode())
@@ -167,7 +167,7 @@ def test_a_reader_that_holds_the_log_is_told(
     memory: EditMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edit = memory.add(f"The CEO of {SECRET} is Dana Li").edit
-    monkeypatch.setattr(journal_module, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(databases, "LOCK_SECONDS", 0.2)
     with opened(tmp_path / "facts") as reader:
         changes = reader.journal.changes("default", 0)
         next(changes)  # a transaction that stays open

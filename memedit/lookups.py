@@ -1,0 +1,120 @@
+"""Small queries that reading and writing share: a record by its id, the head, an edit from its row.
+
+They take the tables as they are and judge nothing; memedit.rules does that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from memedit.edits import Edit
+from memedit.errors import InputError, NotFoundError
+from memedit.schema import SEQ_BITS, alias, encoder_, namespace_, record, to_datetime
+
+_CHUNK = 1000  # values in one IN list
+
+
+def chunks(values: Iterable[int]) -> Iterator[list[int]]:
+    rest = sorted(set(values))
+    for start in range(0, len(rest), _CHUNK):
+        yield rest[start : start + _CHUNK]
+
+
+def naming(about: int) -> sa.CompoundSelect[Any]:
+    """Seqs of the edits whose subject, or one of its aliases, has this hash."""
+    return sa.union(
+        sa.select(record.c.seq).where(record.c.about == about), sa.select(alias.c.seq).where(alias.c.name == about)
+    )
+
+
+# One column to one field, and back
+
+
+EDIT_COLUMNS = (
+    *("seq", "id", "created_at", "statement", "subject", "relation", "target", "prompt", "question", "aliases", "kind"),
+    *("author", "source", "reason", "valid_from", "valid_to", "supersedes"),
+)
+
+
+def selected(e: Any, source: Any, judged: Any, by: Any) -> sa.Select[Any]:
+    """The columns that `edit_of` reads."""
+    return sa.select(
+        *(e.c[column] for column in EDIT_COLUMNS),
+        namespace_.c.name.label("namespace_name"),
+        judged.label("state"),
+        by.label("superseded_by"),
+    ).select_from(source.join(namespace_, namespace_.c.number == e.c.namespace))
+
+
+def edit_of(row: Any) -> Edit:
+    return Edit(
+        id=row.id,
+        seq=row.seq,
+        statement=row.statement or "",
+        namespace=row.namespace_name,
+        created_at=to_datetime(row.created_at),
+        subject=row.subject,
+        relation=row.relation,
+        target=row.target,
+        prompt=row.prompt,
+        question=row.question,
+        aliases=tuple(json.loads(row.aliases)) if row.aliases else (),
+        kind=row.kind,
+        author=row.author,
+        source=row.source,
+        reason=row.reason,
+        valid_from=None if row.valid_from is None else to_datetime(row.valid_from),
+        valid_to=None if row.valid_to is None else to_datetime(row.valid_to),
+        supersedes=tuple(json.loads(row.supersedes)) if row.supersedes else (),
+        superseded_by=row.superseded_by if row.state == "superseded" else None,
+        state=row.state,
+    )
+
+
+def head_of(connection: Connection) -> int:
+    return int(connection.execute(sa.select(sa.func.max(record.c.seq))).scalar() or 0)
+
+
+def created_at(connection: Connection, seq: int) -> int:
+    return int(connection.execute(sa.select(record.c.created_at).where(record.c.seq == seq)).scalar() or 0)
+
+
+def encoder_base(connection: Connection, identity: str) -> int | None:
+    number = connection.execute(sa.select(encoder_.c.number).where(encoder_.c.identity == identity)).scalar()
+    return None if number is None else int(number) << SEQ_BITS
+
+
+SHORTEST_PREFIX = 6
+
+
+def resolve(connection: Connection, given: str, where: str) -> tuple[int, str, str]:
+    """See Journal.resolve."""
+    name = given.strip().lower()
+    query = sa.select(record.c.seq, record.c.id, record.c.op).order_by(record.c.id)
+
+    def begins(with_: str) -> sa.Select[Any]:
+        return query.where(record.c.id >= with_, record.c.id < with_ + "g")  # ids end in hexadecimal digits
+
+    exact = connection.execute(query.where(record.c.id == name)).first()
+    if exact is not None:
+        return exact.seq, exact.id, exact.op
+    found = connection.execute(begins(name).limit(6)).fetchall() if len(name) >= SHORTEST_PREFIX else []
+    if len(found) == 1:
+        return found[0].seq, found[0].id, found[0].op
+    if found:
+        names = ", ".join(row.id for row in found[:5]) + (", …" if len(found) > 5 else "")
+        raise InputError(f"{given!r} is the beginning of several ids: {names}; give more of it")
+    if 0 < len(name) < SHORTEST_PREFIX and connection.execute(begins(name).limit(1)).first():
+        raise NotFoundError(f"{given!r} is too short for an id: give at least {SHORTEST_PREFIX} characters of it")
+    near: list[str] = []
+    for length in range(min(len(name) - 1, 8), 2, -1):
+        near = [row.id for row in connection.execute(begins(name[:length]).limit(3))]
+        if near:
+            break
+    hint = f"near it: {', '.join(near)}" if near else "`memedit list` shows what there is"
+    raise NotFoundError(f"{where} has no record with the id {given!r}; {hint}")

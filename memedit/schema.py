@@ -1,0 +1,130 @@
+"""What the journal's database holds: its tables, the rows that go in and out, their hashes and times.
+
+memedit.migrations makes these tables, step by step, and is never changed; here they are as the queries see them now.
+There are no queries here: memedit.rules says what the rows mean, memedit.lookups finds single ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from memedit.errors import InputError
+
+SEQ_BITS = 44  # a vector's key is encoder number << 44 | edit seq
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(moment: datetime) -> int:
+    """Microseconds since 1970 in UTC. Raises InputError for a datetime without a time zone."""
+    if moment.tzinfo is None:
+        raise InputError(f"{moment.isoformat()} has no time zone: say which, as in {moment.isoformat()}+00:00")
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def to_datetime(micros: int) -> datetime:
+    return _EPOCH + micros * _MICROSECOND
+
+
+def hash64(*parts: object) -> int:
+    """A signed 64-bit hash: a million slots collide once in thirty million databases."""
+    text = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
+
+
+def slot_hash(namespace: str, subject: str, relation: str) -> int:
+    """The chain of a single-valued relation of a subject; both normalised. Not negative: those are own chains."""
+    return hash64("slot", namespace, subject, relation) & 0x7FFFFFFFFFFFFFFF
+
+
+metadata = sa.MetaData()
+
+
+def _table(name: str, columns: str, texts: str = "", raw: str = "") -> sa.Table:
+    """Columns are 64-bit integers, which PostgreSQL has to be told, but for the `texts` and what is `raw` bytes."""
+
+    def type_of(column: str) -> Any:
+        return sa.Text() if column in texts.split() else None if column in raw.split() else sa.BigInteger()
+
+    return sa.Table(name, metadata, *(sa.Column(column, type_of(column)) for column in columns.split()))
+
+
+# memedit.migrations makes these tables; here they are for the queries.
+meta = _table("meta", "name value", texts="name value")
+namespace_ = _table("namespace", "number name generation", texts="name")
+_TEXTS = "statement subject relation target prompt question aliases kind author source reason"
+record = _table(
+    "record",
+    f"seq id op namespace created_at {_TEXTS} valid_from valid_to cardinality keys slot about digest supersedes",
+    texts=f"id op {_TEXTS} cardinality keys supersedes",
+)
+target = _table("target", "seq target op", texts="op")
+alias = _table("alias", "name seq")
+purged = _table("purged", "seq by_seq sha256", texts="sha256")
+chain = _table("chain", "chain seq")
+undone = _table("undone", "seq since until")
+state = _table("state", "seq namespace live")
+change = _table("change", "namespace seq edit_seq live")
+encoder_ = _table("encoder", "number identity dimension", texts="identity")
+vector = _table("vector", "id data", raw="data")
+backup_ = _table("backup", "path created_at purged", texts="path")
+
+EDITS = ("add", "replace")
+UNDOABLE = ("add", "replace", "remove")
+
+
+class Row(NamedTuple):
+    """An edit about to be written: the record's columns from `statement` on, then the hashes of its aliases.
+
+    `aliases` and `keys` are JSON lists or None (`keys` without the statement, which is always the first key). `slot` is
+    given where the relation is single-valued; `about` is the hash of the normalised subject; `digest` of the statement
+    with its validity. Times are microseconds.
+    """
+
+    statement: str
+    subject: str | None
+    relation: str | None
+    target: str | None
+    prompt: str | None
+    question: str | None
+    aliases: str | None
+    kind: str
+    author: str | None
+    source: str | None
+    reason: str | None
+    valid_from: int | None
+    valid_to: int | None
+    cardinality: str
+    keys: str | None
+    slot: int | None
+    about: int | None
+    digest: int
+    names: tuple[int, ...] = ()
+
+    @property
+    def windowed(self) -> bool:
+        return self.valid_from is not None or self.valid_to is not None
+
+
+class Written(NamedTuple):
+    """What became of a row: the edit that stands for it; `new` is False where an exact duplicate was there already.
+
+    `retired` are the seqs of the edits whose place it takes.
+    """
+
+    seq: int
+    id: str
+    new: bool
+    retired: tuple[int, ...] = ()
+
+
+class At(NamedTuple):
+    """A moment of the journal: records up to `n` (None: all), judged at time `t` in microseconds."""
+
+    n: int | None
+    t: int
