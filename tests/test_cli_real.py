@@ -6,13 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import memedit
 from memedit.cli import cli
 
-SHIPPED = Path(memedit.__file__).parent / "pocket" / "model.safetensors"
 
-
-@pytest.mark.skipif(not SHIPPED.is_file(), reason="the pocket model is not trained yet")
 def test_an_edit_takes_and_leaves_the_rest_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
