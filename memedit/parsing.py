@@ -85,7 +85,7 @@ def parse(
         return _question_only(tidy, subject, relation)
     if prompt is not None and target is None and tidy.startswith(prompt.strip()):
         target = _without_stop(tidy[len(prompt.strip()) :].strip()) or None
-    found = _find(_without_stop(tidy), subject, target) if len(tidy) <= LONGEST else None
+    found = _find(_without_stop(tidy), subject, target) if 0 < len(tidy) <= LONGEST else None
     known = _relation_named(relation) if relation is not None else None
     if found is not None:
         subject = found.subject if subject is None else subject
@@ -187,6 +187,8 @@ def _filled(relation: Relation, wording: str, subject: str, target: str) -> str:
 _VAGUE = frozenset({"related"})
 _TOKEN = re.compile(r"\w+|[^\w]")
 _FIELD = re.compile(r"\{(subject|target)\}")
+_END = ""
+"""Marks in the trie that a wording ends: what no token of any text, not even a stray control character, is."""
 # Answers after a question come with such openings: "What is the twin city of Rome? It is Paris".
 _ANSWER_OPENING = re.compile(
     r"(?:(?:it|they|he|she|this) (?:is|was|are|were|plays?(?: as)?)(?: located)?(?: in)?|(?:it|he|she)'s|they're) +",
@@ -272,7 +274,7 @@ def _insert(trie: dict[str, Any], text: str) -> None:
     node = trie
     for token in _TOKEN.findall(text):
         node = node.setdefault(token, {})
-    node["\0"] = text  # no token of a wording: marks that one ends here
+    node[_END] = text
 
 
 def _walk(trie: dict[str, Any], tokens: list[str], start: int) -> Iterator[tuple[str, int]]:
@@ -280,8 +282,8 @@ def _walk(trie: dict[str, Any], tokens: list[str], start: int) -> Iterator[tuple
     node: dict[str, Any] | None = trie
     for position in range(start, len(tokens) + 1):
         assert node is not None
-        if "\0" in node:
-            yield node["\0"], position
+        if _END in node:
+            yield node[_END], position
         if position == len(tokens):
             return
         node = node.get(tokens[position])

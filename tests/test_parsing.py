@@ -128,6 +128,7 @@ def test_questions() -> None:
         "The of is",
         ", the ",
         "\n\n",
+        "\x000",
     ],
 )
 def test_odd_text_does_not_raise(text: str) -> None:
