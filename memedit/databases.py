@@ -68,7 +68,7 @@ def open_folder(folder: Path, read_only: bool) -> Database:
             )
         driver.execute("PRAGMA synchronous = FULL")
         driver.execute("PRAGMA cache_size = -65536")  # 64 MiB: the hash indexes are written all over
-        driver.execute("PRAGMA wal_autocheckpoint = 4000")
+        driver.execute("PRAGMA wal_autocheckpoint = 16000")
         driver.execute("PRAGMA journal_size_limit = 67108864")
         # SQLite's own lower() leaves É as it is.
         driver.create_function("lower", 1, lambda text: text.lower() if text else text, deterministic=True)

@@ -51,7 +51,7 @@ class Relation:
     reversed_questions: tuple[str, ...]
     """Questions with {target} whose answer is the subject."""
 
-    @property
+    @functools.cached_property
     def completions(self) -> tuple[str, ...]:
         """The statements that end in the target: cut before it, they are prompts to complete."""
         return tuple(s for s in self.statements + self.also if s.endswith("{target}"))
@@ -59,10 +59,14 @@ class Relation:
 
 def fill(wording: str, subject: str = "", target: str = "") -> str:
     """Put names into a wording. Names may hold braces: they are inserted, never read."""
-    return "".join(
-        {"{subject}": subject, "{target}": target}.get(piece, piece)
-        for piece in re.split(r"(\{subject\}|\{target\})", wording)
-    )
+    names = {"{subject}": subject, "{target}": target}
+    return "".join([names.get(piece, piece) for piece in _pieces(wording)])
+
+
+@functools.lru_cache(maxsize=10_000)
+def _pieces(wording: str) -> list[str]:
+    """A wording cut at its names; remembered, since a bulk write fills the same few a million times."""
+    return re.split(r"(\{subject\}|\{target\})", wording)
 
 
 def expand(wording: str) -> list[str]:
