@@ -226,11 +226,13 @@ statement of each relation were held out, and those datasets' own sentences were
 
 ## Training
 
-Seed {seed}; {minutes:.0f} minutes on two shared CPU cores; {tokens:.1f} million tokens, {epochs} passes over the facts;
-optimizer {optimizer}. The shipped run was stopped and resumed four times, at 4.3, 7.1, 10.0 and 15.5 million
-tokens, with more and easier update documents than before, at the third time with 3,000 instead of 1,300 contradicted
-subjects, at the last with the rephrased prompts; the code holds the last mixture. A run from the start gives other
-weights.
+Seed {seed}; {minutes:.0f} minutes on one or two shared CPU cores; {tokens:.1f} million tokens, {epochs} passes over
+the facts; optimizer {optimizer}. The shipped run was stopped and resumed six times, with other mixtures of documents:
+at 4.3, 7.1, 10.0 and 15.5 million tokens with more and easier update documents (at the third time with 3,000 instead
+of 1,300 contradicted subjects, at the last with the rephrased prompts); at 21.5 million, after its rate had fallen
+once, at two fifths of the peak rate, with several facts in a prompt more often, freer wordings, and no loss on how a
+sentence to complete goes on before its answer; at 29.7 million for a longer fall. The code holds the last mixture. A
+run from the start gives other weights.
 
 ## Figures
 

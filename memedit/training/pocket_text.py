@@ -156,8 +156,13 @@ _NARROWER = {
 }
 
 
-def _counterfact(rows: Sequence[dict[str, Any]], everything: Sequence[dict[str, Any]]) -> list[Fact]:
-    """CounterFact's ground truths; the relation is read off the prompt's form, and the target where that is vague."""
+def _counterfact(
+    rows: Sequence[dict[str, Any]], everything: Sequence[dict[str, Any]], *, rephrased: bool = False
+) -> list[Fact]:
+    """CounterFact's ground truths; the relation is read off the prompt's form, and the target where that is vague.
+
+    rephrased: with the rephrased prompt too, which is for facts that no evaluation asks.
+    """
     by_form: dict[str, list[str]] = defaultdict(list)
     for relation in relations().values():
         for statement in relation.completions:
@@ -184,7 +189,13 @@ def _counterfact(rows: Sequence[dict[str, Any]], everything: Sequence[dict[str, 
         return None if names[0] == "related" else names[0]
 
     return [
-        Fact(row["subject"], row["ground_truth"], narrowed(row), prompts=(row["prompt"],), source="counterfact")
+        Fact(
+            row["subject"],
+            row["ground_truth"],
+            narrowed(row),
+            prompts=(row["prompt"], row["rephrase_prompt"]) if rephrased else (row["prompt"],),
+            source="counterfact",
+        )
         for row in rows
     ]
 
@@ -269,7 +280,7 @@ def read_facts(data: Path, pool_size: int = POOL_SIZE) -> Facts:
     evaluated = _evaluation_subjects(data)
     pool = [
         fact
-        for fact in _counterfact(train, [*edit, *train])
+        for fact in _counterfact(train, [*edit, *train], rephrased=True)
         if fact.relation is not None and slot_name(fact.subject) not in evaluated
     ]
     random.Random(0).shuffle(pool)
@@ -570,14 +581,14 @@ class Writer:
         words = wordings(fact.relation)
         draw = self.rng.random()
         # Most sentences that people write end in what they say; the turned ones are harder, and come up less.
-        among = words.completions if draw < 0.5 else words.loose if draw < 0.6 else ()
+        among = words.completions if draw < 0.5 else words.loose if draw < 0.65 else ()
         return fill(self.rng.choice(among or words.statements), fact.subject, fact.target)
 
     def prefix(self, fact: Fact) -> str:
         """A sentence cut before the target."""
         assert fact.relation is not None
         words = wordings(fact.relation)
-        wording = self.rng.choice(words.loose if words.loose and self.rng.random() < 0.25 else words.completions)
+        wording = self.rng.choice(words.loose if words.loose and self.rng.random() < 0.4 else words.completions)
         return fill(cut(wording), fact.subject)
 
     def query(self, fact: Fact, own: float = 0.15, unrelated: float = 0.1) -> tuple[str, str]:
@@ -711,7 +722,7 @@ class Writer:
         return "".join(blocks)
 
     def _how_many(self) -> int:
-        return self.rng.choice((0, 0, 0, 0, 0, 0, 1, 1, 2, 3))
+        return self.rng.choice((0, 0, 0, 0, 0, 1, 1, 2, 2, 3))
 
     def _reworded(self) -> Document:
         rng = self.rng
