@@ -46,10 +46,12 @@ from memedit.rules import (
     is_effective,
     is_purged,
     is_valid,
+    keys_of,
     outside_now,
     overridden,
     state_of,
     superseded_by,
+    vectors_of,
 )
 from memedit.schema import (
     EDITS,
@@ -294,8 +296,7 @@ class Journal:
         found: dict[int, list[str]] = {}
         with self._reading() as connection:
             for seqs in chunks(edit_seqs):
-                query = sa.select(record.c.seq, record.c.statement, record.c["keys"])
-                for seq, statement, more in connection.execute(query.where(record.c.seq.in_(seqs))):
+                for seq, statement, more in connection.execute(keys_of(), {"seqs": seqs}):
                     if statement is not None:
                         found[seq] = [statement, *(json.loads(more) if more else ())]
         return found
@@ -307,8 +308,8 @@ class Journal:
             base = encoder_base(connection, encoder_identity)
             if base is not None:
                 for seqs in chunks(edit_seqs):
-                    query = sa.select(vector.c.id, vector.c.data).where(vector.c.id.in_([base | seq for seq in seqs]))
-                    found.update((row_id - base, bytes(data)) for row_id, data in connection.execute(query))
+                    rows = connection.execute(vectors_of(), {"ids": [base | seq for seq in seqs]})
+                    found.update((row_id - base, bytes(data)) for row_id, data in rows)
         return found
 
     def put_vectors(self, encoder_identity: str, dimension: int, vectors: Mapping[int, bytes]) -> None:
@@ -356,8 +357,12 @@ class Journal:
             return self._not_current(connection, self._number(connection, namespace), t)
 
     def _not_current(self, connection: Connection, number: int, t: int) -> list[int]:
-        given = {"number": number, "t": t}
-        return sorted({seq for query in outside_now() for seq in connection.scalars(query, given)})
+        return sorted(connection.scalars(outside_now(), {"number": number, "t": t}))
+
+    def standing(self, namespace: str, at: At) -> tuple[int, list[int]]:
+        """`head` and `not_current`, of one state of the database: what a search wants to know, in one reading."""
+        with self._reading() as connection:
+            return head_of(connection), self._not_current(connection, self._number(connection, namespace), at.t)
 
     # Reading edits and records
 

@@ -76,16 +76,22 @@ def edit_of(row: Any) -> Edit:
     )
 
 
+_HEAD = sa.select(sa.func.max(record.c.seq))  # asked at every search, so not made anew each time
+
+
 def head_of(connection: Connection) -> int:
-    return int(connection.execute(sa.select(sa.func.max(record.c.seq))).scalar() or 0)
+    return int(connection.execute(_HEAD).scalar() or 0)
 
 
 def created_at(connection: Connection, seq: int) -> int:
     return int(connection.execute(sa.select(record.c.created_at).where(record.c.seq == seq)).scalar() or 0)
 
 
+_ENCODER = sa.select(encoder_.c.number).where(encoder_.c.identity == sa.bindparam("identity"))
+
+
 def encoder_base(connection: Connection, identity: str) -> int | None:
-    number = connection.execute(sa.select(encoder_.c.number).where(encoder_.c.identity == identity)).scalar()
+    number = connection.execute(_ENCODER, {"identity": identity}).scalar()
     return None if number is None else int(number) << SEQ_BITS
 
 

@@ -412,14 +412,15 @@ class EditMemory:
         k: int = 5,
         namespace: str = DEFAULT_NAMESPACE,
         as_of: datetime | int | None = None,
+        floor: float = -1.0,
     ) -> Hits:
         """The `k` current edits nearest to a text or unit vector, the nearest first, each once, by its best key.
 
-        Reads first what other processes have written. The past is scanned exactly.
+        Edits that score below `floor` are not returned; where none reaches it, no edit is read, which is the fastest
+        search there is. Reads first what other processes have written. The past is scanned exactly.
         """
-        if isinstance(query, str):
-            return self.search_many([query], k=k, namespace=namespace, as_of=as_of)[0]
-        return self.search_many(query.reshape(1, -1), k=k, namespace=namespace, as_of=as_of)[0]
+        queries = [query] if isinstance(query, str) else query.reshape(1, -1)
+        return self.search_many(queries, k=k, namespace=namespace, as_of=as_of, floor=floor)[0]
 
     def search_many(
         self,
@@ -428,6 +429,7 @@ class EditMemory:
         k: int = 5,
         namespace: str = DEFAULT_NAMESPACE,
         as_of: datetime | int | None = None,
+        floor: float = -1.0,
     ) -> HitLists:
         """`search` for each of several texts, or rows of a (q, dimension) array, at one moment."""
         checked_namespace(namespace)
@@ -447,12 +449,17 @@ class EditMemory:
             vectors = queries
         index = self._index(namespace)
         if past is None:
-            index.sync()
-            at = self.journal.now()
-            found = index.search(vectors, k, self.journal.not_current(namespace, at))
+            head, off = self.journal.standing(namespace, at)
+            if not index.shows(head):
+                index.sync()
+                at = self.journal.now()
+                _, off = self.journal.standing(namespace, at)
+            found = index.search(vectors, k, off, floor)
         else:
-            found = index.scan(vectors, past, k)
+            found = index.scan(vectors, past, k, floor)
         seqs = {seq for hits in found for seq, _, _ in hits}
+        if not seqs:
+            return [[] for _ in found]
         edits = {edit.seq: edit for edit in self.journal.find(seqs=seqs, at=at)}
         keys = self.journal.keys(seqs)
         # An edit retired between the search and this reading is left out.

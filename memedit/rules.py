@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memedit.lookups import selected
-from memedit.schema import EDITS, At, chain, purged, record, state, target, undone
+from memedit.schema import EDITS, At, chain, purged, record, state, target, undone, vector
 
 # The rules of memedit.fold as SQL. `e` is the edit judged; the others are those that bear on it.
 
@@ -116,8 +116,8 @@ def overridden(number: Any, t: Any) -> sa.Select[Any]:
 
 
 @functools.cache
-def outside_now() -> tuple[sa.Select[Any], sa.Select[Any]]:
-    """Seqs of the live edits of namespace `number` that are not valid at `t`, and of those overridden then."""
+def outside_now() -> sa.CompoundSelect[Any]:
+    """Seqs of the live edits of namespace `number` that are not valid at `t`, or are overridden then; each once."""
     number: Any = sa.bindparam("number")
     t: Any = sa.bindparam("t")
     outside = (
@@ -125,7 +125,20 @@ def outside_now() -> tuple[sa.Select[Any], sa.Select[Any]]:
         .join_from(record, state, state.c.seq == record.c.seq)
         .where(record.c.namespace == number, _windowed(record), state.c.live == 1, ~is_valid(record, t))
     )
-    return outside, overridden(number, t)
+    return sa.union(outside, overridden(number, t))
+
+
+@functools.cache
+def keys_of() -> sa.Select[Any]:
+    """Seq, statement and further keys of the records `seqs`."""
+    wanted = record.c.seq.in_(sa.bindparam("seqs", expanding=True))
+    return sa.select(record.c.seq, record.c.statement, record.c["keys"]).where(wanted)
+
+
+@functools.cache
+def vectors_of() -> sa.Select[Any]:
+    """Id and data of the vectors `ids`."""
+    return sa.select(vector.c.id, vector.c.data).where(vector.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 @functools.cache

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import threading
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,65 @@ def test_a_past_moment_is_scanned(tmp_path: Path) -> None:
         memory.add("The capital of Sylvania is Trentino")
         assert [hit.edit.id for hit in memory.search("capital of Freedonia", as_of=1)] == [old.id]
         assert index_of(memory).scan(Letters().encode(["capital"]), [], 3) == [[]]
+
+
+@pytest.mark.parametrize("store", ["exact", "faiss"])
+def test_a_floor_only_leaves_out(tmp_path: Path, small_lists: None, store: str) -> None:
+    random = np.random.default_rng(0)
+    with EditMemory.open(tmp_path, encoder=Letters(64), store=store) as memory:
+        # Several keys each, so that a search has to look for more rows than edits, and edits that are not current.
+        more = [
+            Draft(
+                statement=f"The capital of Land {i} is City {i}",
+                subject=f"Land {i}",
+                target=f"City {i}",
+                aliases=(f"Country {i}", f"Old Land {i}"),
+                valid_to=None if i % 3 else datetime(2020, 1, 1, tzinfo=UTC),
+            )
+            for i in range(200, 300)
+        ]
+        memory.add_many([*drafts(0, 200), *more])
+        memory.sync()
+        assert index_of(memory).stats()["large"] is (store == "faiss")
+        memory.remove(memory.list()[3].id)
+        queries = ["capital of Land 77", "Old Land 250", "City", "bread and butter", "Old Land 250's capital", "x"]
+        vectors = random.normal(size=(4, 64)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        asked = np.concatenate([memory.encoder.encode(queries), vectors])
+        for as_of in (None, memory.journal.head()):
+            for k in (1, 3, 40):
+                whole = memory.search_many(asked, k=k, as_of=as_of)
+                for floor in (-1.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0):
+                    found = memory.search_many(asked, k=k, as_of=as_of, floor=floor)
+                    for hits, all_hits in zip(found, whole, strict=True):
+                        kept = [hit for hit in all_hits if hit.score >= floor]
+                        assert [hit.edit.id for hit in hits] == [hit.edit.id for hit in kept]
+                        assert [hit.key for hit in hits] == [hit.key for hit in kept]
+                        assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in kept], abs=1e-6)
+        one = memory.search(queries[0], k=3)[0]
+        assert memory.search(queries[0], k=3, floor=one.score - 1e-4)[0].edit == one.edit
+        assert memory.search(queries[0], k=3, floor=one.score + 1e-4) == []
+
+
+@pytest.mark.parametrize("store", ["exact", "faiss"])
+def test_where_nothing_reaches_the_floor_no_edit_is_read(
+    tmp_path: Path, small_lists: None, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EditMemory.open(tmp_path, encoder=Letters(64), store=store) as memory:
+        memory.add_many(drafts(0, 100))
+        memory.sync()
+
+        def refuse(*_: object, **__: object) -> None:
+            raise AssertionError("an edit was read")
+
+        with monkeypatch.context() as patched:
+            for name in ("find", "keys", "vectors"):
+                patched.setattr(memory.journal, name, refuse)
+            assert memory.search_many(["bread and butter", "zzz"], k=3, floor=0.9) == [[], []]
+        memory.add("Bread and butter is a meal")  # and yet it sees what has been written since
+        assert [hit.edit.statement for hit in memory.search("bread and butter is a meal", k=3, floor=0.9)] == [
+            "Bread and butter is a meal"
+        ]
 
 
 @settings(max_examples=60, deadline=None)
