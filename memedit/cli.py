@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -115,6 +115,7 @@ class Session:
             answerer=settings.answerer,
             namespace=settings.namespace,
             false_fire=settings.false_fire,
+            calibration=settings.calibration,
         )
 
 
@@ -928,6 +929,80 @@ def completion(session: Session, shell: str) -> None:
     assert found is not None
     print(found(cli, {}, "memedit", "_MEMEDIT_COMPLETE").source())
     session.notice(f"to keep it: {SHELLS[shell]}")
+
+
+@verb(
+    "memedit calibrate --data questions.jsonl\nmemedit calibrate --data questions.jsonl --alone --false-fire 0.01",
+    json=True,
+)
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Questions and their edits, as JSONL.",
+)
+@click.option("--alone", is_flag=True, help="Judge with the file's own statements in place of the memory's edits.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("memedit-calibration.json"),
+    metavar="FILE",
+    help="File to write [memedit-calibration.json].",
+)
+@click.option("--false-fire", type=float, metavar="SHARE", help="The rate to measure at [env: MEMEDIT_FALSE_FIRE].")
+@_yes
+def calibrate(
+    session: Session, data: Path, alone: bool, out: Path, false_fire: float | None, yes: bool, as_json: bool
+) -> None:
+    """Set the gate's thresholds by questions of your own.
+
+    Each line of FILE is {"question": text or messages, "edit": statement or id, or null where no edit bears on it}.
+    """
+    from tempfile import TemporaryDirectory
+
+    from memedit.edits import DEFAULT_NAMESPACE
+    from memedit.training import calibration as own  # numpy
+
+    settings = session.settings(**_given(false_fire=false_fire))
+    pairs = own.read_pairs(data)
+    if out.exists():
+        terminal.confirm(f"{out} exists. Write over it?", yes=yes)
+    with ExitStack() as stack:
+        if alone:
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+            memory, namespace = stack.enter_context(own.alone(pairs, folder, settings.encoder)), DEFAULT_NAMESPACE
+        else:
+            memory, namespace = stack.enter_context(session.open()), settings.namespace
+            session.catch_up(memory)
+        report = own.calibrate_pairs(
+            pairs,
+            memory,
+            own.verifier_for(memory.encoder),
+            false_fire=settings.false_fire,
+            namespace=namespace,
+            known=own.known(settings.calibration, memory.encoder),
+        )
+    report.figures.write(out)
+    facts = {
+        "file": str(out),
+        "false_fire": report.false_fire,
+        "threshold": report.threshold,
+        "edits": report.edits,
+        "in_scope": report.positives,
+        "out_of_scope": report.negatives,
+        "recall": report.recall,
+        "false_fires": report.false_fires,
+        "promised": report.promised,
+    }
+    if as_json:
+        terminal.emit({**facts, "notes": report.notes})
+    else:
+        terminal.facts((name.replace("_", " "), terminal.shown(value)) for name, value in facts.items())
+    for note in report.notes:
+        session.notice(note)
+    session.notice("recall and false fires: on one half of the questions, with figures made from the other half")
+    session.notice(f'to use it: calibration = "{out.resolve()}" in the config file, or MEMEDIT_CALIBRATION')
 
 
 class Benchmarks(click.Group):

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,7 @@ from memedit.answerers import Answerer, answerers
 from memedit.edits import DEFAULT_NAMESPACE, Answer, Decision, Message
 from memedit.errors import InputError
 from memedit.models import BaseModel, load_model
-from memedit.scope import Scope, scopes
+from memedit.scope import Scope, load_scope
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
@@ -33,7 +34,8 @@ class Editor:
 
     `model` is a name for `load_model` ("pocket", "hf:NAME_OR_PATH", "openai:gpt-4o-mini"), a LangChain chat model or a
     BaseModel; it is loaded when it is first asked. `scope` and `answerer` are names or objects. `false_fire` in (0, 1)
-    is handed to a scope given by name. `namespace` is read where a call names none.
+    is handed to a scope given by name, and so is a `calibration` file, where that scope takes one. `namespace` is read
+    where a call names none.
 
     Raises NotFoundError for an unknown name; asking raises ModelError where the model cannot be loaded or asked.
     """
@@ -43,15 +45,16 @@ class Editor:
         memory: EditMemory,
         model: object = "pocket",
         *,
-        scope: str | Scope = "similarity",
+        scope: str | Scope = "two_stage",
         answerer: str | Answerer = "ike",
         namespace: str = DEFAULT_NAMESPACE,
         false_fire: float | None = None,
+        calibration: Path | None = None,
     ) -> None:
         self.memory = memory
         self.namespace = namespace
         if isinstance(scope, str):
-            made: Scope = scopes.get(scope)() if false_fire is None else scopes.get(scope)(false_fire=false_fire)
+            made = load_scope(scope, false_fire=false_fire, calibration=calibration)
         elif false_fire is not None:
             raise InputError("false_fire goes with a scope given by name; set it on the scope object instead")
         else:

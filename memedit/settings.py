@@ -38,13 +38,14 @@ class Settings(BaseSettings):
     memory: str = Field("facts", description="folder or database URL of the edit memory")
     namespace: str = Field(DEFAULT_NAMESPACE, description="namespace to read and write")
     model: str = Field("pocket", description="base model: pocket, hf:NAME_OR_PATH, provider:model, scripted:FILE")
-    encoder: str = Field("sentence_transformers", description="encoder, name or name:argument")
+    encoder: str = Field("onnx", description="encoder, name or name:argument")
     store: str = Field("faiss", description="vector store")
-    scope: str = Field("similarity", description="scope that gates retrieval")
+    scope: str = Field("two_stage", description="scope that gates retrieval")
     answerer: str = Field("ike", description="answerer for questions in scope")
-    false_fire: float = Field(
-        0.01, gt=0, lt=1, description="share of unrelated questions on which the gate may fire, in (0, 1)"
+    false_fire: float | None = Field(
+        None, gt=0, lt=1, description="share of unrelated questions on which the gate may fire, in (0, 1)"
     )
+    calibration: Path | None = Field(None, description="calibration file of your own, made by `memedit calibrate`")
     parser: str | None = Field(None, description="chat model that parses sentences which the rules cannot")
     author: str | None = Field(None, description="name written beside each edit")
     data: Path | None = Field(None, description="folder of datasets")

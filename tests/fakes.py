@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+import numpy as np
 
 from memedit.edits import Decision, Edit, Hit, Message
 from memedit.encoders.letters import Letters
@@ -51,6 +54,30 @@ class ListMemory:
         scores = self.encoder.encode([edit.statement for edit in there]) @ self.encoder.encode([text])[0]
         hits = [Hit(edit=e, score=float(s), key=e.statement) for e, s in zip(there, scores, strict=True)]
         return sorted(hits, key=lambda hit: -hit.score)[:k]
+
+
+class FakeVerifier:
+    """A verifier by shared words: log odds rise by 10 with the share of a text's words that the query has.
+
+    What it was asked is kept in `asked`; words in `never` make any pair with them hopeless.
+    """
+
+    identity = "fake-verifier-1"
+
+    def __init__(self, *never: str) -> None:
+        self.never = set(never)
+        self.asked: list[tuple[str, str]] = []
+
+    def pairs(self, pairs: Sequence[tuple[str, str]]) -> Any:
+        self.asked += pairs
+        return np.array([self._one(*pair) for pair in pairs], np.float32)
+
+    def logits(self, query: str, texts: Sequence[str]) -> Any:
+        return self.pairs([(query, text) for text in texts])
+
+    def _one(self, query: str, text: str) -> float:
+        words, asked = (set(re.findall(r"\w+", one.casefold())) for one in (text, query))
+        return -9.0 if self.never & asked else 10.0 * len(words & asked) / max(len(words), 1) - 5.0
 
 
 class Named:

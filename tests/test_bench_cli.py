@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from memedit.bench import startup
-from memedit.bench._questions import counterfact
+from memedit.bench._fillers import Fillers
+from memedit.bench._probes import Probe, probe
+from memedit.bench._records import load
 from memedit.cli import cli
 from memedit.encoders.letters import Letters
 from memedit.errors import InputError, MemEditError, NotFoundError
@@ -58,16 +60,21 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return call
 
 
+def counterfact(data: Path, edits: int, negatives: int = 10_000) -> Probe:
+    (read,) = load(data, ["counterfact"])
+    return probe(read, Fillers(data), edits=edits, limit=edits, negatives=negatives)
+
+
 def test_which_questions_count(data: Path) -> None:
-    probe = counterfact(data, 4, negatives=6)
-    assert [draft.subject for draft in probe.edits] == PLACES[:4]
-    assert probe.edits[0].statement == "The capital of Alba is New Alba City"
-    assert probe.dropped == {"neighbour": 1, "general": 0}
-    assert probe.own["neighbour"] == 3
-    assert len(probe.negatives["neighbour"]) == 6
-    assert not any("Alba" in text for text in probe.negatives["neighbour"])
+    asked = counterfact(data, 4, negatives=6)
+    assert [draft.subject for draft in asked.edits] == PLACES[:4]
+    assert asked.edits[0].statement == "The capital of Alba is New Alba City"
+    assert (asked.dropped["neighbour"], asked.dropped["general"]) == (1, 0)
+    assert asked.own["neighbour"] == 3
+    assert len(asked.negatives["neighbour"]) == 6
+    assert not any("Alba" in str(one.text) for one in asked.negatives["neighbour"])
     whole = counterfact(data, 100)
-    assert len(whole.edits) == len(PLACES)  # one per subject
+    assert whole.own_edits == len(PLACES)  # one per subject
     assert whole.dropped["general"] == 1
     with pytest.raises(NotFoundError, match=r"edit\.json"):
         counterfact(data / "nowhere", 1)
@@ -77,9 +84,12 @@ def test_which_questions_count(data: Path) -> None:
 
 
 def test_scope_prints_the_rows_that_were_agreed(run: Run, data: Path) -> None:
-    found = run("scope", "--data", str(data), "--scope", "similarity", "--edits", "1,8", "--json")
+    given = ("--data", str(data), "--scope", "similarity", "--dataset", "counterfact")
+    found = run("scope", *given, "--edits", "2,8", "--json")
     rows = {(row["query"], row["negative"], row["edits"]): row for row in found["rows"]}
-    assert set(rows) == {(q, n, e) for q in ("prompt", "paraphrase") for n in ("neighbour", "general") for e in (1, 8)}
+    queries = ("prompt", "paraphrase", "follow_up", "long_message")
+    negatives = ("neighbour", "general", "follow_up", "long_message")
+    assert set(rows) == {(q, n, e) for q in queries for n in negatives for e in (2, 8)}
     assert {
         *("scope", "dataset", "query", "negative", "edits", "positives", "negatives", "dropped", "top1"),
         *("recall_at_1pct", "recall_at_0.1pct", "recall_shipped", "false_fires_shipped", "auroc", "eer", "ece"),
@@ -88,7 +98,7 @@ def test_scope_prints_the_rows_that_were_agreed(run: Run, data: Path) -> None:
     assert (row["positives"], row["negatives"], row["top1"], row["auroc"]) == (8, 150, 1.0, 1.0)
     assert (row["recall_at_1pct"], row["recall_at_0.1pct"]) == (1.0, None)  # 150 questions cannot show 0.1 %
     assert {(part["kind"], part["edits"]) for part in found["latency"]} == {
-        (kind, edits) for kind in ("general", "neighbour", "in_scope") for edits in (1, 8)
+        (kind, edits) for kind in ("general", "neighbour", "in_scope") for edits in (2, 8)
     }
     assert run("scope", "--data", str(data), "--edits", "2").stdout
     assert "numbers" in run("scope", "--data", str(data), "--edits", "many", code=2).stderr
@@ -111,7 +121,7 @@ def test_counterfact_scores_what_is_said(run: Run, data: Path) -> None:
                     return f"Old {place} City"
         return "I could not say"
 
-    found = bench.run(data, cases=4, model=Scripted(reply), encoder=Letters())
+    found = bench.run(data, cases=4, model=Scripted(reply), scope="similarity", encoder=Letters())
     assert (found["cases"], found["edits"], found["known"], found["neighbours_known"]) == (4, 4, 2, 0)
     assert (found["reliability"], found["right_edit"]["prompt"]) == (1.0, 1.0)  # type: ignore[index]
     assert found["over_known"]["reliability"] == 1.0  # type: ignore[index]

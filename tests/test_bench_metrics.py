@@ -118,3 +118,5 @@ def test_prepared_texts_are_encoded_once_and_the_same() -> None:
         prepared.encode(["a"])
     assert encoder.texts[-1] == "a"
     assert len(prepared.encode([])) == 0
+    assert prepared.texts is encoder.texts  # what an encoder has beyond the seam is there too
+    assert not hasattr(prepared, "readable")

@@ -156,7 +156,7 @@ def test_names_that_are_not_to_be_had(name: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_unknown_encoders_are_told_what_there_is() -> None:
-    with pytest.raises(NotFoundError, match="letters, sentence_transformers"):
+    with pytest.raises(NotFoundError, match="letters, onnx, sentence_transformers"):
         load_encoder("no_such_encoder")
 
 

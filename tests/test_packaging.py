@@ -12,10 +12,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CARRIED = [
+    "memedit/gate/config.json",
+    "memedit/gate/encoder.onnx",
+    "memedit/gate/tokenizer.json",
+    "memedit/gate/verifier.onnx",
     "memedit/pocket/model.safetensors",
     "memedit/prompts/ike_chat.txt",
     "memedit/relations.json",
+    "memedit/scope/characters.json",
+    "memedit/scope/recipe.json",
     "memedit/scope/similarity.json",
+    "memedit/scope/two_stage.json",
     "memedit/py.typed",
 ]
 

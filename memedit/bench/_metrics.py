@@ -76,6 +76,62 @@ def calibration_error(probabilities: ArrayLike, correct: ArrayLike, bins: int = 
     return float(gaps[total > 0].sum() / len(p))
 
 
+def reliability(probabilities: ArrayLike, correct: ArrayLike, bins: int = 15) -> list[tuple[float, float, int]]:
+    """(mean probability, share that is correct, how many) of each bin of equal width that holds any."""
+    p, hit = np.asarray(probabilities, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    which = np.minimum((p * bins).astype(int), bins - 1)
+    return [
+        (float(p[which == one].mean()), float(hit[which == one].mean()), int((which == one).sum()))
+        for one in np.unique(which)
+    ]
+
+
+def wilson(count: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share in [0, 1] after Wilson (1927); NaN where nothing was counted."""
+    if not total:
+        return float("nan"), float("nan")
+    z, share = 1.959964, count / total
+    middle = share + z * z / (2 * total)
+    half = z * float(np.sqrt(share * (1 - share) / total + z * z / (4 * total * total)))
+    low, high = (middle - half) / (1 + z * z / total), (middle + half) / (1 + z * z / total)
+    return min(max(0.0, low), share), max(min(1.0, high), share)
+
+
+def recall_interval(
+    positives: ArrayLike, right: ArrayLike, negatives: ArrayLike, rate: float, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % interval of `recall` at `threshold(negatives, rate)`, by a bootstrap of both sides; NaN as there.
+
+    Resampling n negatives moves the threshold to the order statistic of rank floor(n B) with B from Beta(k, n - k + 1),
+    k being the rank of the threshold itself: drawn so, no sample has to be made. The share above it is drawn from its
+    posterior under Jeffreys' prior, so that a recall of 1 has an interval too.
+    """
+    neg = np.sort(np.asarray(negatives, dtype=np.float64))[::-1]
+    pos, hit = np.asarray(positives, dtype=np.float64), np.asarray(right, dtype=bool)
+    allowed = int(np.floor(rate * len(neg) + 1e-9))
+    if not len(pos) or not 0 < allowed < len(neg):
+        return float("nan"), float("nan")
+    random = np.random.default_rng(seed)
+    place = np.floor(len(neg) * random.beta(allowed + 1, len(neg) - allowed, size=draws)).astype(int)
+    above = np.sort(pos[hit])
+    counts = len(above) - np.searchsorted(above, neg[np.minimum(place, len(neg) - 1)], side="right")
+    shares = random.beta(counts + 0.5, len(pos) - counts + 0.5)
+    low, high = np.percentile(shares, [2.5, 97.5])
+    here = recall(pos, hit, float(neg[allowed]))
+    return min(float(low), here), max(float(high), here)
+
+
+def trade_off(positives: ArrayLike, right: ArrayLike, negatives: ArrayLike) -> tuple[list[float], list[float]]:
+    """(false-fire rates, recalls) from the strictest threshold to the loosest, one point per number of false fires."""
+    neg = np.sort(np.asarray(negatives, dtype=np.float64))[::-1]
+    above = np.sort(np.asarray(positives, dtype=np.float64)[np.asarray(right, dtype=bool)])
+    if not len(neg) or not len(np.asarray(positives)):
+        return [], []
+    fires = np.unique(np.geomspace(1, len(neg), 200).astype(int)) - 1
+    recalls = (len(above) - np.searchsorted(above, neg[fires], side="right")) / len(np.asarray(positives))
+    return (fires / len(neg)).tolist(), recalls.tolist()
+
+
 def finite(value: float, digits: int = 4) -> float | None:
     """A figure for a report: rounded, and None where there is none."""
     return None if np.isnan(value) else round(value, digits)

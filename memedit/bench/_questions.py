@@ -1,8 +1,8 @@
-"""What benchmarks ask: edits with questions that they answer and questions that no loaded edit answers.
+"""What benches share: CounterFact's records, ordinary questions, who is named in a text, texts encoded beforehand.
 
-Read from a folder laid out as the project's data (`counterfact/edit.json`, `questions/nq_open_dev.jsonl`, …); parts
-that are missing are left out. Which negatives count is decided here, once: one that names the subject of a loaded edit
-is dropped and counted, since a gate may fire on it by right.
+Read from a folder laid out as the project's data (`counterfact/edit.json`, `questions/nq_open_dev.jsonl`, …); ordinary
+questions whose file is missing are none. What the bench of scopes asks of each dataset is in `_records.py`, which of
+it counts in `_probes.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +21,6 @@ from memedit.datasets import reader
 from memedit.edits import Draft
 from memedit.encoders import Encoder
 from memedit.errors import InputError, NotFoundError
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Edits to load, and what to ask; `positives[kind]` are pairs of a question and its edit's number in `edits`."""
-
-    dataset: str
-    edits: tuple[Draft, ...]
-    positives: Mapping[str, Sequence[tuple[str, int]]]
-    negatives: Mapping[str, Sequence[str]]
-    """Per kind; the first `own[kind]` of them belong to the loaded edits, the rest to records that are not loaded."""
-    own: Mapping[str, int] = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    """Negatives per kind that a loaded edit answers, or may."""
 
 
 def counterfact_rows(folder: Path) -> list[dict[str, Any]]:
@@ -57,46 +42,6 @@ def counterfact_draft(row: Mapping[str, Any]) -> Draft:
     return reader("counterfact").drafts(row)[0]
 
 
-def counterfact(folder: Path, edits: int, negatives: int = 10_000) -> Probe:
-    """CounterFact with the first `edits` records in memory, one per subject.
-
-    Positives are the prompts and the paraphrases. Negatives of kind "neighbour" are the loaded records' neighbours and,
-    up to `negatives`, prompts and neighbours of records that are not loaded; "general" are NQ-open's questions.
-    """
-    rows = counterfact_rows(folder)
-    loaded: list[dict[str, Any]] = []
-    rest: list[dict[str, Any]] = []
-    subjects: set[str] = set()
-    for row in rows:
-        if len(loaded) < edits and row["subject"] not in subjects:
-            subjects.add(row["subject"])
-            loaded.append(row)
-        else:
-            rest.append(row)
-    named = names(subjects)
-    own = [row["locality_prompt"] for row in loaded]
-    other = [row[key] for row in rest for key in ("locality_prompt", "prompt")]
-    kept = [text for text in own if not named(text)]
-    more = [text for text in dict.fromkeys(other) if not named(text)][: max(0, negatives - len(kept))]
-    found = {"neighbour": [*kept, *more]}
-    dropped = {"neighbour": len(own) - len(kept)}
-    if questions := nq_questions(folder):
-        general = [text for text in questions if not named(text)]
-        found["general"] = general[:negatives]
-        dropped["general"] = len(questions) - len(general)
-    return Probe(
-        dataset="counterfact",
-        edits=tuple(map(counterfact_draft, loaded)),
-        positives={
-            "prompt": [(row["prompt"], number) for number, row in enumerate(loaded)],
-            "paraphrase": [(row["rephrase_prompt"], number) for number, row in enumerate(loaded)],
-        },
-        negatives=found,
-        own={"neighbour": len(kept), "general": len(found.get("general", ()))},
-        dropped=dropped,
-    )
-
-
 def nq_questions(folder: Path) -> list[str]:
     """NQ-open's development questions, none where the file is missing."""
     path = folder / "questions" / "nq_open_dev.jsonl"
@@ -105,24 +50,52 @@ def nq_questions(folder: Path) -> list[str]:
     return [json.loads(line)["question"] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
+def webquestions(folder: Path) -> list[str]:
+    """WebQuestions' training questions, none where the file is missing."""
+    path = folder / "questions" / "webquestions_train.json"
+    if not path.is_file():
+        return []
+    return [row["qText"] for row in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def simplequestions(folder: Path) -> list[str]:
+    """SimpleQuestions' questions, none where the file is missing; its answers are numbers of Wikidata."""
+    path = folder / "questions" / "simplequestions_wikidata_train.txt"
+    if not path.is_file():
+        return []
+    rows = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
+    return [row[3] for row in rows if len(row) == 4]
+
+
 class names:  # noqa: N801 - read as a function: `named = names(subjects); named(text)`
     """Whether a text names one of some subjects: as whole words, whatever the case and punctuation."""
 
     def __init__(self, subjects: Iterable[str]) -> None:
-        self._subjects = {tuple(_words(subject)) for subject in subjects} - {()}
-        self._lengths = sorted({len(subject) for subject in self._subjects})
+        self._by_first: dict[str, list[tuple[str, ...]]] = {}
+        for subject in {words(subject) for subject in subjects} - {()}:
+            self._by_first.setdefault(subject[0], []).append(subject)
 
     def __call__(self, text: str) -> bool:
-        words = _words(text)
-        return any(
-            tuple(words[at : at + length]) in self._subjects
-            for length in self._lengths
-            for at in range(len(words) - length + 1)
-        )
+        return bool(self.found(text))
+
+    def found(self, text: str) -> set[tuple[str, ...]]:
+        """The subjects that are named, as their words (see `words`)."""
+        said = words(text)
+        return {
+            subject
+            for at, word in enumerate(said)
+            for subject in self._by_first.get(word, ())
+            if said[at : at + len(subject)] == subject
+        }
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text in folded case, without punctuation."""
+    return tuple(re.findall(r"\w+", text.casefold()))
+
+
+MOST_KNOWN = 300_000
+"""Texts whose vectors are kept unasked: half a gigabyte at 384 numbers each."""
 
 
 class Prepared:
@@ -138,6 +111,12 @@ class Prepared:
         self.dimension = encoder.dimension
         self._known: dict[str, NDArray[np.float32]] = {}
 
+    def __getattr__(self, name: str) -> Any:
+        # what an encoder has beyond the seam (`readable`, `folder`), and a scope may look for
+        if name == "encoder":  # not there yet: a copy or an unpickled object is being made
+            raise AttributeError(name)
+        return getattr(self.encoder, name)
+
     def prepare(self, texts: Iterable[str], batch: int = 256) -> None:
         """Encode what is new among `texts`; the longest first, so that batches hold texts of one length."""
         new = sorted(set(texts) - self._known.keys(), key=lambda text: (-len(text), text))
@@ -146,9 +125,13 @@ class Prepared:
             self._known.update(zip(part, self.encoder.encode(part), strict=True))
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        if texts and all(text in self._known for text in texts):
-            return np.stack([self._known[text] for text in texts])
-        return self.encoder.encode(texts)
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        made = dict(zip(new, self.encoder.encode(new), strict=True)) if new else {}
+        if len(new) > 1 and len(self._known) + len(new) <= MOST_KNOWN:  # the same edits fill many memories
+            self._known.update(made)
+        if not texts:
+            return self.encoder.encode(texts)
+        return np.stack([made[text] if text in made else self._known[text] for text in texts])
 
     @contextmanager
     def forgetting(self) -> Iterator[None]:

@@ -165,7 +165,7 @@ def run(
     *,
     edits: int = 10_000,
     keys: int = 1,
-    encoder: str = "sentence_transformers",
+    encoder: str = "onnx",
     data: Path | None = None,
     folder: Path | None = None,
 ) -> dict[str, object]:
@@ -298,7 +298,7 @@ def resident() -> int:
 @click.command(epilog="\b\nExample:\n  memedit bench store --edits 100000 --json")
 @click.option("--edits", type=click.IntRange(min=1), default=10_000, metavar="N", help="How many edits [10000].")
 @click.option("--keys", type=click.IntRange(1, 16), default=1, metavar="K", help="Vectors per edit [1].")
-@click.option("--encoder", default="sentence_transformers", metavar="NAME", help="Encoder of the pool.")
+@click.option("--encoder", default="onnx", metavar="NAME", help="Encoder of the pool.")
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from memedit.edits import DEFAULT_NAMESPACE, Decision, Message
+from memedit.errors import InputError
 from memedit.registry import Registry
 
 if TYPE_CHECKING:
@@ -34,3 +37,22 @@ class Scope(Protocol):
     ) -> Decision:
         """Judge the last user message, in the light of the turns before it."""
         ...
+
+
+def load_scope(name: str, *, false_fire: float | None = None, calibration: Path | None = None) -> Scope:
+    """The scope named so, with a false-fire rate (None: its own) and, where it takes one, a calibration file.
+
+    Raises NotFoundError for an unknown name, InputError for a rate that is none, or that this scope cannot be set to.
+    """
+    kind = scopes.get(name)
+    takes = signature(kind).parameters
+    given: dict[str, Any] = {}
+    if false_fire is not None:
+        if "false_fire" not in takes:
+            fields = ", ".join(takes) or "nothing"
+            raise InputError(f"the scope {name!r} is not set by a false-fire rate; it takes: {fields}")
+        given["false_fire"] = false_fire
+    if calibration is not None and "calibration" in takes:
+        given["calibration"] = calibration
+    made: Scope = kind(**given)
+    return made

@@ -15,10 +15,9 @@ from functools import cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from memedit.edits import DEFAULT_NAMESPACE, Decision, Message
-from memedit.scope._calibration import Calibration, load_calibration
+from memedit.scope._calibration import Calibration, Sizes, load_calibration
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
@@ -35,9 +34,7 @@ class Similarity:
     calibration: Path | None = None
     """A calibration file of your own; None: the shipped one."""
     name: str = field(default="similarity", init=False)
-    _sizes: WeakKeyDictionary[EditMemory, dict[str, tuple[int, int]]] = field(
-        default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
-    )
+    _size: Sizes = field(default_factory=Sizes, init=False, repr=False, compare=False)
 
     @cached_property
     def _figures(self) -> Calibration:
@@ -78,16 +75,6 @@ class Similarity:
             scope=self.name,
             notes=self._notes(memory),
         )
-
-    def _size(self, memory: EditMemory, namespace: str) -> int:
-        """How many edits there are, within 1 %: counted anew only when enough was written to matter."""
-        head = memory.journal.head()
-        sizes = self._sizes.setdefault(memory, {})
-        at, size = sizes.get(namespace, (-1, 0))
-        if at < 0 or abs(head - at) > size // 100:
-            at, size = head, memory.count(namespace)
-            sizes[namespace] = at, size
-        return size
 
     def _notes(self, memory: EditMemory) -> tuple[str, ...]:
         identity = memory.encoder.identity

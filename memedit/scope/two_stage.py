@@ -1,0 +1,449 @@
+"""The shipped gate, in two stages: an encoder proposes the nearest edits, a verifier reads question and edit together.
+
+Most questions end after the first stage: nothing lies above its floor, which loses at most one right edit in 200. What
+does is judged by the verifier, three pairs at most, and its log odds and the cosine together make the probability that
+the question falls under the edit. `similarity`, beside this file, is the first stage alone with an encoder that was
+never trained for it.
+
+What is judged is what is asked (`_asked.py`): a sentence of a long message, or a follow-up with the name put in. The
+same question vector also tells whether the question takes several hops: such a one needs an edit on its way, but does
+not fall under it, and gets a label of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property, lru_cache
+from importlib.resources import as_file, files
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from memedit.edits import DEFAULT_NAMESPACE, Decision, Hit, Message
+from memedit.errors import InputError
+from memedit.scope._asked import asked, edit_text
+from memedit.scope._calibration import BOTH, Calibration, Sizes, TwoStageCalibration, load_two_stage
+
+if TYPE_CHECKING:  # numpy is imported with the first vector
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from memedit.encoders import Encoder
+    from memedit.memory import EditMemory
+    from memedit.scope import Scope
+
+MULTILINGUAL = "sentence_transformers:paraphrase-multilingual-MiniLM-L12-v2"
+LONGEST = 10_000
+"""Characters of a text that go to the encoder, which reads fewer."""
+
+Stages = Literal["proposer", "verifier"]
+Near = tuple[str, Hit]
+"""A text that is asked, and an edit near it."""
+
+
+class Judge(Protocol):
+    """What this scope needs of a verifier: (query, text) pairs -> (n,) log odds; `identity` names the weights."""
+
+    @property
+    def identity(self) -> str: ...
+
+    def pairs(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]: ...
+
+
+class _Last(threading.local):
+    """What the last call in this thread took and found."""
+
+    def __init__(self) -> None:
+        self.timings: dict[str, float] = {}
+        self.passed = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One conversation on its way, and what it asks."""
+
+    messages: Sequence[Message]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoStage:
+    """In scope is what the verifier, asked about the nearest edits, finds probable enough.
+
+    After a decision `timings` holds the seconds that its stages took ("asked", "encode", "search", "verify", and
+    "rest"), and `passed` how many of the call's conversations passed the floor: 0 or 1 after `decide`. Both speak of
+    the last call in the thread that reads them.
+    """
+
+    false_fire: float = 0.005
+    """Share of unrelated questions on which the gate may fire, in (0, 1)."""
+    candidates: int = 3
+    """How many pairs the verifier judges, at most."""
+    stages: tuple[Stages, ...] = ("proposer", "verifier")
+    """Both; ("proposer",) decides by the calibrated cosine, ("verifier",) judges the nearest without a floor."""
+    calibration: Path | None = None
+    """A calibration file of your own (`memedit calibrate`); None: the shipped one."""
+    verifier: Judge | None = None
+    """A verifier of your own; None: the one in the encoder's folder, else the shipped one, loaded when first needed."""
+    head: tuple[Sequence[float], float] | None = None
+    """Weights and bias of multi-hop questions over a query's vector; None: those in the encoder's folder, if any."""
+    fallback: str = "characters"
+    """The scope that decides about texts in scripts that the encoder cannot read."""
+    name: str = field(default="two_stage", init=False)
+    _size: Sizes = field(default_factory=Sizes, init=False, repr=False, compare=False)
+    _last: _Last = field(default_factory=_Last, init=False, repr=False, compare=False)
+    _bounds: dict[int, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.false_fire < 1:
+            raise InputError(f"false_fire is a share of questions, in (0, 1), not {self.false_fire}")
+        if self.candidates < 1:
+            raise InputError(f"candidates is how many edits are judged, so at least 1, not {self.candidates}")
+        if tuple(self.stages) not in (("proposer", "verifier"), ("proposer",), ("verifier",)):
+            raise InputError(f"stages is proposer and verifier, in this order, or one of them, not {self.stages}")
+
+    @property
+    def timings(self) -> dict[str, float]:
+        return dict(self._last.timings)
+
+    @property
+    def passed(self) -> int:
+        return self._last.passed
+
+    @cached_property
+    def figures(self) -> TwoStageCalibration:
+        """The calibration in force."""
+        if self.calibration is not None:
+            return load_two_stage(self.calibration)
+        with as_file(files("memedit.scope") / "two_stage.json") as shipped:
+            return load_two_stage(shipped)
+
+    def decide(
+        self,
+        messages: Sequence[Message],
+        memory: EditMemory,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        as_of: datetime | int | None = None,
+    ) -> Decision:
+        return self.decide_many([messages], memory, namespace=namespace, as_of=as_of)[0]
+
+    def decide_many(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        memory: EditMemory,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        as_of: datetime | int | None = None,
+    ) -> list[Decision]:
+        """`decide` for each of several conversations, encoded, searched and verified together."""
+        began = perf_counter()
+        last = self._last
+        last.timings, last.passed = dict.fromkeys(("asked", "encode", "search", "verify"), 0.0), 0
+        with self._timed("asked"):
+            tasks = [_Asked(messages, asked(messages)) for messages in conversations]
+        size = self._size(memory, namespace)
+        bound = self._bound(size)
+        made: dict[int, Decision] = {}
+        if not size and as_of is None and not memory.count(namespace):  # time passes: what was counted may have grown
+            note = f"nothing is remembered in namespace {namespace!r}"
+            made = {number: self._none(task, bound, note) for number, task in enumerate(tasks)}
+        for number, task in enumerate(tasks):
+            if not task.texts:
+                made[number] = self._none(task, bound, "there is no question to judge")
+            elif number not in made and not _reads(memory.encoder, task.texts[0]):
+                made[number] = self._fall_back(task, memory, namespace, as_of)
+        rest = {number: task for number, task in enumerate(tasks) if number not in made}
+        if rest:
+            gate = self._fit_for(memory.encoder)
+            made |= gate._judged(rest, memory, namespace, as_of, gate._bound(size))
+        last.timings["rest"] = perf_counter() - began - sum(last.timings.values())
+        return [made[number] for number in range(len(tasks))]
+
+    # The stages
+
+    def _judged(
+        self,
+        tasks: dict[int, _Asked],
+        memory: EditMemory,
+        namespace: str,
+        as_of: datetime | int | None,
+        bound: float,
+    ) -> dict[int, Decision]:
+        figures, encoder = self.figures, memory.encoder
+        with self._timed("encode"):
+            vectors = encoded([task.texts for task in tasks.values()], encoder)
+            multi = self._multi(tasks, vectors, encoder)
+        near: dict[int, list[Near]] = {}
+        with self._timed("search"):
+            for some, floor in (
+                ([number for number in tasks if number not in multi], figures.floor),
+                (sorted(multi), min(figures.floor, figures.multi_hop_floor)),
+            ):
+                found = proposed(
+                    [tasks[number].texts for number in some],
+                    vectors,
+                    memory,
+                    self.candidates,
+                    floor=-1.0 if self._unfloored else floor,
+                    namespace=namespace,
+                    as_of=as_of,
+                )
+                near |= dict(zip(some, found, strict=True))
+        asks: list[tuple[int, str, Hit]] = []
+        made: dict[int, Decision] = {}
+        for number, task in tasks.items():
+            likely = [pair for pair in near[number] if self._unfloored or pair[1].score >= figures.floor]
+            self._last.passed += bool(likely)
+            strange = [not _reads(encoder, hit.edit.statement) for _, hit in likely]
+            if strange and strange[0]:
+                made[number] = self._fall_back(task, memory, namespace, as_of)
+                continue
+            asks += [(number, text, hit) for (text, hit), odd in zip(likely, strange, strict=True) if not odd]
+        asks = [ask for ask in asks if ask[0] not in made]
+        with self._timed("verify"):
+            scores = self._scores(asks, encoder)
+        judged: dict[int, dict[str, float]] = {}
+        for (number, _, hit), score in zip(asks, scores, strict=True):
+            judged.setdefault(number, {})[hit.edit.id] = score
+        notes = self._notes(encoder)
+        for number, task in tasks.items():
+            if number not in made:
+                made[number] = self._decision(task, near[number], judged.get(number, {}), bound, number in multi, notes)
+        return made
+
+    def _scores(self, asks: Sequence[tuple[int, str, Hit]], encoder: Encoder) -> list[float]:
+        """One score for each pair, on the scale of the stages' calibration."""
+        if "verifier" not in self.stages:
+            return [hit.score for _, _, hit in asks]
+        if not asks:
+            return []
+        logits = self.judge(encoder).pairs([(text, edit_text(hit.edit)) for _, text, hit in asks]).tolist()
+        if "proposer" not in self.stages:
+            return [float(logit) for logit in logits]
+        return [self.figures.score(logit, hit.score) for logit, (_, _, hit) in zip(logits, asks, strict=True)]
+
+    def _decision(
+        self,
+        task: _Asked,
+        near: Sequence[Near],
+        scores: dict[str, float],
+        bound: float,
+        multi: bool,
+        notes: tuple[str, ...],
+    ) -> Decision:
+        stage = self._stage
+        text_of = {hit.edit.id: text for text, hit in near}
+        ranked = sorted(
+            (hit for _, hit in near), key=lambda hit: (-round(scores.get(hit.edit.id, -math.inf), 5), -hit.edit.seq)
+        )
+        judged = tuple(
+            replace(hit, probability=stage.probability(scores[hit.edit.id])) if hit.edit.id in scores else hit
+            for hit in ranked
+        )
+        hits = tuple(hit for hit in judged if scores.get(hit.edit.id, -math.inf) >= bound)
+        label: Literal["none", "single", "multi_hop"] = "single" if hits else "none"
+        if multi and not hits:
+            label = "multi_hop"
+            notes = (*notes, "this takes several hops: no edit answers it by itself, one may be needed on the way")
+        return Decision(
+            query=text_of[judged[0].edit.id] if judged else task.texts[0],
+            hits=hits,
+            candidates=judged,
+            threshold=stage.probability(bound),
+            label=label,
+            scope=self.name,
+            notes=notes,
+        )
+
+    # What the stages are made of
+
+    def _fit_for(self, encoder: Encoder) -> TwoStage:
+        """This scope, or, where the cosines of another encoder mean nothing to its figures, its verifier alone."""
+        return self if self._unfloored or encoder.identity == self.figures.encoder else self._verifier_alone
+
+    @cached_property
+    def _verifier_alone(self) -> TwoStage:
+        alone = replace(self, stages=("verifier",))
+        object.__setattr__(alone, "_last", self._last)
+        return alone
+
+    @property
+    def _unfloored(self) -> bool:
+        return tuple(self.stages) != ("proposer", "verifier")
+
+    @property
+    def _stage(self) -> Calibration:
+        return self.figures.stages[self.stages[0] if self._unfloored else BOTH]
+
+    def _bound(self, size: int) -> float:
+        """The score from which an edit is in scope in a memory of that size."""
+        if size not in self._bounds:
+            self._bounds[size] = self._stage.score(self.false_fire, size)
+        return self._bounds[size]
+
+    def judge(self, encoder: Encoder) -> Judge:
+        """The verifier in force beside this encoder."""
+        return self.verifier if self.verifier is not None else _shipped_verifier(_gate_folder(encoder))
+
+    def _multi(
+        self, tasks: Mapping[int, _Asked], vectors: Mapping[str, NDArray[np.float32]], encoder: Encoder
+    ) -> set[int]:
+        """The tasks whose question takes several hops, by a linear map of its vector; none where there is no map."""
+        least = self.figures.multi_hop
+        if least is None:
+            return set()
+        head = self.head if self.head is not None else _shipped_head(_gate_folder(encoder), encoder.identity)
+        if head is None:
+            return set()
+        weights, bias = _array(tuple(head[0])), head[1]
+        return {number for number, task in tasks.items() if hops(vectors[task.texts[0]], weights, bias) >= least}
+
+    # Without the stages
+
+    def _none(self, task: _Asked, bound: float, note: str) -> Decision:
+        query = task.texts[0] if task.texts else ""
+        return Decision(query=query, threshold=self._stage.probability(bound), scope=self.name, notes=(note,))
+
+    def _fall_back(self, task: _Asked, memory: EditMemory, namespace: str, as_of: datetime | int | None) -> Decision:
+        with self._timed("search"):
+            decision = self._fallback.decide(task.messages, memory, namespace=namespace, as_of=as_of)
+        note = (
+            f"the encoder {memory.encoder.identity} cannot read this script, so {self.fallback} decided by letters; "
+            f'configure a multilingual encoder, such as encoder = "{MULTILINGUAL}", for more than that'
+        )
+        return replace(decision, notes=(*decision.notes, note))
+
+    @cached_property
+    def _fallback(self) -> Scope:
+        from memedit.scope import scopes
+
+        kind = scopes.get(self.fallback)
+        # Edits that the encoder reads are not the fallback's: taking every one of them apart would take long.
+        made: Scope = kind(latin=False) if self.fallback == "characters" else kind()
+        return made
+
+    def _notes(self, encoder: Encoder) -> tuple[str, ...]:
+        figures, notes = self.figures, []
+        if encoder.identity != figures.encoder:
+            meant = f"calibrated for the encoder {figures.encoder}, not for {encoder.identity}: "
+            if "proposer" in self.stages:
+                notes.append(meant + "the probabilities do not hold; calibrate with `memedit calibrate`")
+            else:
+                notes.append(meant + "it only proposes, and the verifier decides alone")
+        if "verifier" in self.stages and self.verifier is not None and self.verifier.identity != figures.verifier:
+            notes.append(
+                f"calibrated for the verifier {figures.verifier}, not for {self.verifier.identity}: the probabilities "
+                "do not hold; calibrate with `memedit calibrate`"
+            )
+        return tuple(notes)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        began = perf_counter()
+        try:
+            yield
+        finally:
+            timings = self._last.timings
+            timings[stage] = timings.get(stage, 0.0) + perf_counter() - began
+
+
+def encoded(asks: Iterable[Sequence[str]], encoder: Encoder) -> dict[str, NDArray[np.float32]]:
+    """The unit vector of each text that is asked, made in one batch."""
+    texts = list(dict.fromkeys(text for texts in asks for text in texts))
+    return dict(zip(texts, encoder.encode([" ".join(text.split())[:LONGEST] for text in texts]), strict=True))
+
+
+def proposed(
+    asks: Sequence[Sequence[str]],
+    vectors: Mapping[str, NDArray[np.float32]],
+    memory: EditMemory,
+    k: int,
+    *,
+    floor: float = -1.0,
+    namespace: str = DEFAULT_NAMESPACE,
+    as_of: datetime | int | None = None,
+) -> list[list[Near]]:
+    """For each conversation's texts the `k` nearest edits, each once, with the text that it is nearest to."""
+    import numpy as np
+
+    if not asks:
+        return []
+    flat = [(number, text) for number, texts in enumerate(asks) for text in texts]
+    queries = np.stack([vectors[text] for _, text in flat])
+    found = memory.search_many(queries, k=k, namespace=namespace, as_of=as_of, floor=floor)
+    best: list[dict[str, Near]] = [{} for _ in asks]
+    for (number, text), hits in zip(flat, found, strict=True):
+        for hit in hits:
+            known = best[number].get(hit.edit.id)
+            if known is None or hit.score > known[1].score:
+                best[number][hit.edit.id] = text, hit
+    return [sorted(one.values(), key=_nearness)[:k] for one in best]
+
+
+def _nearness(near: Near) -> tuple[float, int]:
+    """The nearest first, of equals the newest; in a batch a score's last digits differ from those of one by itself."""
+    return -round(near[1].score, 5), -near[1].edit.seq
+
+
+def hops(vector: NDArray[np.float32], weights: NDArray[np.float32], bias: float) -> float:
+    """The probability that the question of this vector takes several hops."""
+    return 1 / (1 + math.exp(-min(max(float(vector @ weights) + bias, -700.0), 700.0)))
+
+
+def _gate_folder(encoder: Encoder) -> Path:
+    """The folder of the encoder where it is of the shipped kind, else that of the shipped one."""
+    from memedit.encoders.onnx import shipped
+
+    folder: Path = encoder.folder if encoder.identity.startswith("memedit-gate@") else shipped()  # type: ignore[attr-defined]
+    return folder
+
+
+@lru_cache(maxsize=4)
+def _shipped_verifier(folder: Path) -> Judge:
+    """One per process: reading it takes longer than a thousand decisions."""
+    from memedit.scope._verifier import Verifier
+
+    return Verifier(folder)
+
+
+@lru_cache(maxsize=4)
+def _shipped_head(folder: Path, identity: str) -> tuple[tuple[float, ...], float] | None:
+    """The head in a gate's folder, if it is of this very encoder."""
+    from memedit.encoders.onnx import read_config
+    from memedit.errors import ModelError
+
+    try:
+        facts: dict[str, Any] = read_config(folder)
+    except ModelError:
+        return None  # another encoder, and the shipped one is not there
+    head = facts.get("multi_hop")
+    if not head or identity != f"memedit-gate@{facts['encoder']['sha256'][:16]}":
+        return None
+    return tuple(map(float, head["weights"])), float(head["bias"])
+
+
+@lru_cache(maxsize=4)
+def _array(numbers: tuple[float, ...]) -> NDArray[np.float32]:
+    import numpy as np
+
+    return np.array(numbers, np.float32)
+
+
+def _reads(encoder: Encoder, text: str) -> bool:
+    """Whether the encoder can read a text; one that does not say is taken to read all."""
+    if text.isascii() or not hasattr(encoder, "readable"):
+        return True
+    letters = [one for one in text if one.isalpha()]
+    strange = sum(not _latin(one) for one in letters)
+    # An English vocabulary has many a letter of other scripts, but no words: what it "knows" of them means nothing.
+    return 2 * strange <= len(letters) and encoder.readable(text) >= 0.5
+
+
+def _latin(letter: str) -> bool:
+    return letter < "\u0250" or "\u1e00" <= letter <= "\u1eff" or "\u2c60" <= letter <= "\u2c7f"
