@@ -192,7 +192,32 @@ class Cli(click.Group):
         sys.exit(code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)  # in the order of use, which is the order of this file
+        """The verbs of this file in the order of use, then those of the folder `commands` in theirs."""
+        return [*self.commands, *(name for name in self._further() if name not in self.commands)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands and cmd_name in (further := self._further()):
+            from memedit.commands import commands
+
+            commands.get(further[cmd_name])  # registers itself, as the verbs of this file do
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does it, but a verb of the folder `commands` is named without being imported."""
+        from memedit.commands import commands
+
+        lines = commands.summaries()
+        further = {name: lines[file] for name, file in self._further().items()}
+        own = {name: made.get_short_help_str(80) for name, made in self.commands.items() if name not in further}
+        with formatter.section("Commands"):
+            formatter.write_dl([*own.items(), *further.items()])
+
+    @staticmethod
+    def _further() -> dict[str, str]:
+        """Verb -> file of the folder `commands`."""
+        from memedit.commands import commands
+
+        return {name.replace("_", "-"): name for name in commands.names()}
 
 
 def _report(error: BaseException, name: str) -> int:
