@@ -8,20 +8,20 @@ while it is changed.
 
 What is live according to the journal is on the shelf; whether an edit is current at the moment of asking is judged when
 it is read back (`current`), since time passes without a journal entry. The past gets a shelf of its own, and only the
-last few are kept.
+last few are kept. The few lines that scopes of one score decide with are here too (`undecided`, `ranked`, `decision`).
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from memedit.edits import Edit, Message
+from memedit.edits import Decision, Edit, Hit, Message
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
@@ -121,3 +121,43 @@ def current(memory: EditMemory, seqs: Iterable[int], as_of: datetime | int | Non
 def last_user(messages: Sequence[Message]) -> str:
     """The last user message, or an empty text."""
     return next((message.content for message in reversed(messages) if message.role == "user"), "")
+
+
+NOT_ASKED = "there is no question to judge"
+
+
+def nothing_in(namespace: str) -> str:
+    """What is said of a memory without edits."""
+    return f"nothing is remembered in namespace {namespace!r}"
+
+
+def undecided(query: str, threshold: float, scope: str, *notes: str) -> Decision:
+    """Out of scope without a look at any edit, and why."""
+    return Decision(query=query, threshold=threshold, scope=scope, notes=notes)
+
+
+def decision(
+    query: str, threshold: float, scope: str, candidates: Sequence[Hit], hits: Sequence[Hit], notes: Sequence[str] = ()
+) -> Decision:
+    """What comes of judged candidates."""
+    return Decision(
+        query=query,
+        hits=tuple(hits),
+        candidates=tuple(candidates),
+        threshold=threshold,
+        label="single" if hits else "none",
+        scope=scope,
+        notes=tuple(notes),
+    )
+
+
+def ranked(
+    memory: EditMemory, scores: Mapping[int, tuple[float, str]], most: int, as_of: datetime | int | None
+) -> tuple[Hit, ...]:
+    """The best of the edits that are current, from seq -> (score in [0, 1], key or ""); of equals the newer first."""
+    best = sorted(scores, key=lambda seq: (-scores[seq][0], -seq))
+    edits = current(memory, best[: 4 * most], as_of)
+    found = ((edits[seq], *scores[seq]) for seq in best if seq in edits)
+    return tuple(
+        Hit(edit=edit, score=score, key=key or edit.statement, probability=score) for edit, score, key in found
+    )[:most]

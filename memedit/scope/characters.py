@@ -37,8 +37,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Hit, Message
-from memedit.scope._held import Shelves, current, last_user
+from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Message
+from memedit.scope._held import NOT_ASKED, Shelves, decision, last_user, nothing_in, ranked, undecided
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
@@ -786,29 +786,15 @@ class Characters:
         as_of: datetime | int | None = None,
     ) -> Decision:
         query = last_user(messages)
-        decided = Decision(query=query, threshold=self.threshold, scope=self.name)
         if not query.strip():
-            return _noted(decided, "there is no question to judge")
+            return undecided(query, self.threshold, self.name, NOT_ASKED)
         with self._shelves.open(memory, namespace, as_of) as shelf:
             if not shelf.edits:
-                return _noted(decided, f"nothing is remembered in namespace {namespace!r}")
+                return undecided(query, self.threshold, self.name, nothing_in(namespace))
             scores = self._scores(shelf, query)
-        best = sorted(scores.items(), key=lambda item: (-item[1], -item[0]))
-        edits = current(memory, [seq for seq, _ in best[: 4 * self.candidates]], as_of)
-        near = [
-            Hit(edit=edits[seq], score=score, key=edits[seq].statement, probability=score)
-            for seq, score in best
-            if seq in edits
-        ][: self.candidates]
-        hits = tuple(hit for hit in near if hit.score >= self.threshold)
-        return Decision(
-            query=query,
-            hits=hits,
-            candidates=tuple(near),
-            threshold=self.threshold,
-            label="single" if hits else "none",
-            scope=self.name,
-        )
+        near = ranked(memory, {seq: (score, "") for seq, score in scores.items()}, self.candidates, as_of)
+        hits = [hit for hit in near if hit.score >= self.threshold]
+        return decision(query, self.threshold, self.name, near, hits)
 
     def _scores(self, shelf: CharacterShelf, query: str) -> dict[int, float]:
         """edit seq -> its best score over the asked sentences and its readings."""
@@ -866,7 +852,3 @@ def asked_sentences(text: str) -> list[tuple[str, str]]:
     marked = [part for part in parts if re.search(r"[?？؟]\s*$", part[0])]
     chosen = marked or [part for part in parts if _ASKING.search(part[0])][-1:] or parts[-1:]
     return [(sentence, text[:at]) for sentence, at in chosen[-4:]]
-
-
-def _noted(decision: Decision, note: str) -> Decision:
-    return Decision(query=decision.query, threshold=decision.threshold, scope=decision.scope, notes=(note,))

@@ -14,12 +14,12 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Hit, Message
-from memedit.scope._held import Shelves, current, last_user
+from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Message
+from memedit.scope._held import NOT_ASKED, Shelves, decision, last_user, nothing_in, ranked, undecided
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
@@ -128,23 +128,16 @@ class Lexical:
         as_of: datetime | int | None = None,
     ) -> Decision:
         query = last_user(messages)
-        decided = Decision(query=query, threshold=self.threshold, scope=self.name)
         if not query.strip():
-            return replace(decided, notes=("there is no question to judge",))
+            return undecided(query, self.threshold, self.name, NOT_ASKED)
         asked = frozenset(words(query))
         with self._shelves.open(memory, namespace, as_of) as shelf:
             if not shelf.edits:
-                return replace(decided, notes=(f"nothing is remembered in namespace {namespace!r}",))
-            scores = {seq: shelf.overlap(seq, asked) for seq in self._near(shelf, asked)}
-        best = sorted(scores, key=lambda seq: (-scores[seq], -seq))
-        edits = current(memory, best[: 4 * self.candidates], as_of)
-        near = tuple(
-            Hit(edit=edits[seq], score=scores[seq], key=edits[seq].statement, probability=scores[seq])
-            for seq in best
-            if seq in edits
-        )[: self.candidates]
-        hits = tuple(hit for hit in near if hit.score >= self.threshold)
-        return replace(decided, hits=hits, candidates=near, label="single" if hits else "none")
+                return undecided(query, self.threshold, self.name, nothing_in(namespace))
+            scores = {seq: (shelf.overlap(seq, asked), "") for seq in self._near(shelf, asked)}
+        near = ranked(memory, scores, self.candidates, as_of)
+        hits = [hit for hit in near if hit.score >= self.threshold]
+        return decision(query, self.threshold, self.name, near, hits)
 
     def _near(self, shelf: WordShelf, asked: frozenset[str]) -> list[int]:
         """The edits that share the most weight with the question, by its rarest words."""

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from memedit.edits import DEFAULT_NAMESPACE, Decision, Message
-from memedit.scope._held import last_user
+from memedit.scope._held import NOT_ASKED, decision, last_user, nothing_in, undecided
 from memedit.scope.serac import Judge, embedding_probability, shipped_verifier, verified
 
 if TYPE_CHECKING:
@@ -51,16 +51,15 @@ class PokeMqa:
         as_of: datetime | int | None = None,
     ) -> Decision:
         query = last_user(messages)
-        decided = Decision(query=query, threshold=self.threshold, scope=self.name)
         if not query.strip():
-            return replace(decided, notes=("there is no question to judge",))
+            return undecided(query, self.threshold, self.name, NOT_ASKED)
         near = memory.search(query, k=self.candidates, namespace=namespace, as_of=as_of)
         if not near:
-            return replace(decided, notes=(f"nothing is remembered in namespace {namespace!r}",))
+            return undecided(query, self.threshold, self.name, nothing_in(namespace))
         judged = [replace(hit, probability=embedding_probability(hit.score)) for hit in near]
         left = [hit for hit in judged if (hit.probability or 0.0) >= self.threshold]
         if len(left) > 1:
             chosen = sorted(verified(self._judge, query, left), key=lambda hit: -(hit.probability or 0.0))
             judged = chosen + judged[len(left) :]
             left = [hit for hit in chosen[:1] if (hit.probability or 0.0) >= self.threshold]
-        return replace(decided, hits=tuple(left), candidates=tuple(judged), label="single" if left else "none")
+        return decision(query, self.threshold, self.name, judged, left)

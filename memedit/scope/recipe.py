@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from memedit.edits import DEFAULT_NAMESPACE, Decision, Message
 from memedit.errors import InputError
-from memedit.scope._held import last_user
+from memedit.scope._held import NOT_ASKED, decision, last_user, nothing_in, undecided
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
@@ -92,13 +92,12 @@ class Recipe:
     ) -> Decision:
         query = last_user(messages)
         threshold = probability(self.margin)
-        decided = Decision(query=query, threshold=threshold, scope=self.name)
         if not query.strip():
-            return replace(decided, notes=("there is no question to judge",))
+            return undecided(query, threshold, self.name, NOT_ASKED)
         vector = memory.encoder.encode([" ".join(query.split())])[0]
         near = memory.search(vector, k=self.candidates, namespace=namespace, as_of=as_of)
         if not near:
-            return replace(decided, notes=(f"nothing is remembered in namespace {namespace!r}",))
+            return undecided(query, threshold, self.name, nothing_in(namespace))
         learned = self._learned
         if len(vector) != len(learned.vector):
             raise InputError(
@@ -114,7 +113,7 @@ class Recipe:
         null = float(vector @ learned.vector)
         judged = tuple(replace(hit, probability=probability(hit.score - null)) for hit in near)
         hits = tuple(hit for hit in judged[:1] if hit.score - null > self.margin)
-        return replace(decided, hits=hits, candidates=judged, label="single" if hits else "none", notes=notes)
+        return decision(query, threshold, self.name, judged, hits, notes)
 
 
 def probability(margin: float) -> float:

@@ -22,13 +22,13 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Hit, Message
-from memedit.scope._held import Shelves, current, last_user
+from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Message
+from memedit.scope._held import NOT_ASKED, Shelves, decision, last_user, nothing_in, ranked, undecided
 from memedit.scope.lexical import words
 
 if TYPE_CHECKING:
@@ -219,15 +219,14 @@ class RegularExpressions:
         as_of: datetime | int | None = None,
     ) -> Decision:
         query = last_user(messages)
-        decided = Decision(query=query, threshold=self.threshold, scope=self.name)
         if not query.strip():
-            return replace(decided, notes=("there is no question to judge",))
+            return undecided(query, self.threshold, self.name, NOT_ASKED)
         text = query[-self.longest :]
         fits: dict[int, tuple[float, str]] = {}
         refused: dict[str, str] = {}
         with self._shelves.open(memory, namespace, as_of) as shelf:
             if not shelf.edits:
-                return replace(decided, notes=(f"nothing is remembered in namespace {namespace!r}",))
+                return undecided(query, self.threshold, self.name, nothing_in(namespace))
             named = shelf.named(words(query))
             patterns = dict(shelf.patterns)
         for seq, length in named.items():
@@ -239,17 +238,11 @@ class RegularExpressions:
                     refused[pattern] = ready
                 elif ready.search(text):
                     fits[seq] = 1.0, f"/{pattern}/"
-        best = sorted(fits, key=lambda seq: (-fits[seq][0], -seq))
-        edits = current(memory, best[: 4 * self.candidates], as_of)
-        near = tuple(
-            Hit(edit=edits[seq], score=fits[seq][0], key=fits[seq][1] or edits[seq].statement, probability=fits[seq][0])
-            for seq in best
-            if seq in edits
-        )[: self.candidates]
-        hits = tuple(hit for hit in near if hit.score >= self.threshold)
+        near = ranked(memory, fits, self.candidates, as_of)
+        hits = [hit for hit in near if hit.score >= self.threshold]
         notes = [f"the pattern /{pattern}/ is not used: {why}" for pattern, why in refused.items()]
         if len(notes) > MOST_NOTES:
             notes[MOST_NOTES:] = [f"{len(notes) - MOST_NOTES} more patterns are not used"]
         if patterns and len(query) > self.longest:
             notes.append(f"patterns were run on the last {self.longest} characters of the question only")
-        return replace(decided, hits=hits, candidates=near, label="single" if hits else "none", notes=tuple(notes))
+        return decision(query, self.threshold, self.name, near, hits, notes)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from memedit.edits import DEFAULT_NAMESPACE, Decision, Hit, Message
 from memedit.errors import InputError
-from memedit.scope._held import last_user
+from memedit.scope._held import NOT_ASKED, decision, last_user, nothing_in, undecided
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
@@ -72,20 +72,19 @@ class Serac:
         as_of: datetime | int | None = None,
     ) -> Decision:
         query = last_user(messages)
-        decided = Decision(query=query, threshold=self.threshold, scope=self.name)
         if not query.strip():
-            return replace(decided, notes=("there is no question to judge",))
+            return undecided(query, self.threshold, self.name, NOT_ASKED)
         k = self.candidates if self.variant == "embedding" else self.pairs
         near = memory.search(query, k=k, namespace=namespace, as_of=as_of)
         if not near:
-            return replace(decided, notes=(f"nothing is remembered in namespace {namespace!r}",))
+            return undecided(query, self.threshold, self.name, nothing_in(namespace))
         if self.variant == "embedding":
             judged = [replace(hit, probability=embedding_probability(hit.score)) for hit in near]
         else:
             judged = sorted(verified(self._judge, query, near), key=lambda hit: -(hit.probability or 0.0))
         best = judged[0]
-        hits = (best,) if (best.probability or 0.0) > self.threshold else ()
-        return replace(decided, hits=hits, candidates=tuple(judged), label="single" if hits else "none")
+        hits = [best] if (best.probability or 0.0) > self.threshold else []
+        return decision(query, self.threshold, self.name, judged, hits)
 
 
 def embedding_probability(score: float) -> float:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from memedit.edits import DEFAULT_NAMESPACE, Decision, Message
 from memedit.scope._calibration import Calibration, Sizes, load_calibration
+from memedit.scope._held import NOT_ASKED, decision, nothing_in, undecided
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
@@ -59,22 +60,13 @@ class Similarity:
         figures = self._figures
         threshold = figures.probability(figures.score(self.false_fire, self._size(memory, namespace)))
         if not query.strip():
-            return Decision(query=query, threshold=threshold, scope=self.name, notes=("there is no question to judge",))
+            return undecided(query, threshold, self.name, NOT_ASKED)
         near = memory.search(query, k=self.candidates, namespace=namespace, as_of=as_of)
         if not near:
-            note = f"nothing is remembered in namespace {namespace!r}"
-            return Decision(query=query, threshold=threshold, scope=self.name, notes=(note,))
+            return undecided(query, threshold, self.name, nothing_in(namespace))
         judged = tuple(replace(hit, probability=figures.probability(hit.score)) for hit in near)
-        hits = tuple(hit for hit in judged if (hit.probability or 0.0) >= threshold)
-        return Decision(
-            query=query,
-            hits=hits,
-            candidates=judged,
-            threshold=threshold,
-            label="single" if hits else "none",
-            scope=self.name,
-            notes=self._notes(memory),
-        )
+        hits = [hit for hit in judged if (hit.probability or 0.0) >= threshold]
+        return decision(query, threshold, self.name, judged, hits, self._notes(memory))
 
     def _notes(self, memory: EditMemory) -> tuple[str, ...]:
         identity = memory.encoder.identity

@@ -28,6 +28,7 @@ from memedit.edits import DEFAULT_NAMESPACE, Decision, Hit, Message
 from memedit.errors import InputError
 from memedit.scope._asked import asked, edit_text
 from memedit.scope._calibration import BOTH, Calibration, Sizes, TwoStageCalibration, load_two_stage
+from memedit.scope._held import NOT_ASKED, nothing_in
 
 if TYPE_CHECKING:  # numpy is imported with the first vector
     import numpy as np
@@ -151,11 +152,10 @@ class TwoStage:
         bound = self._bound(size)
         made: dict[int, Decision] = {}
         if not size and as_of is None and not memory.count(namespace):  # time passes: what was counted may have grown
-            note = f"nothing is remembered in namespace {namespace!r}"
-            made = {number: self._none(task, bound, note) for number, task in enumerate(tasks)}
+            made = {number: self._none(task, bound, nothing_in(namespace)) for number, task in enumerate(tasks)}
         for number, task in enumerate(tasks):
             if not task.texts:
-                made[number] = self._none(task, bound, "there is no question to judge")
+                made[number] = self._none(task, bound, NOT_ASKED)
             elif number not in made and not _reads(memory.encoder, task.texts[0]):
                 made[number] = self._fall_back(task, memory, namespace, as_of)
         rest = {number: task for number, task in enumerate(tasks) if number not in made}
