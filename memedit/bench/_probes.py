@@ -233,7 +233,7 @@ def _add_talk(
             for number in one.edits:
                 beside.setdefault(number, []).append(plain(one.text))
     general = [plain(one.text) for one in found.get("general", ()) if not one.edits]
-    chosen = _sample(list(enumerate(loaded)), sample, "talk")
+    chosen = _sample([(number, record) for number, record in enumerate(loaded) if record.asked], sample, "talk")
     made: dict[str, list[Question]] = {"follow_up": [], "long_message": []}
     wrong: dict[str, list[Question]] = {"follow_up": [], "long_message": []}
     for number, record in chosen:

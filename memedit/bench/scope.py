@@ -103,6 +103,7 @@ def run(
     negatives: int = 10_000,
     stages: bool = False,
     latency_only: bool = False,
+    untrained: bool = False,
     report: Path | None = None,
     errors: Path | None = None,
     progress: Progress | None = None,
@@ -113,7 +114,9 @@ def run(
     the dataset's own; a smaller size is measured on as many memories as that makes, at most ten, and pooled. At most
     `sample` questions per kind are asked. A row's `negatives` are those at 1 %; at 0.1 % the `negatives_0.1pct` serve,
     which include questions of records that are not loaded. A figure is None where too little is there to observe it.
-    `stages` adds times by stage, for a scope with `timings`; with `latency_only` nothing else is measured. `report` is
+    `stages` adds times by stage, for a scope with `timings`; with `latency_only` nothing else is measured. `untrained`
+    asks nothing of the subjects that trained the shipped gate, where `data` is the folder that it learned from (of
+    another folder it would leave out the same share for nothing). `report` is
     a folder for curves, `errors` a file for what the gate got wrong, a JSON object a line. Raises NotFoundError where
     `data` holds nothing that is known or a scope is not there.
     """
@@ -129,6 +132,10 @@ def run(
     with ExitStack() as stack:
         wrong = None if errors is None else stack.enter_context(_writing(errors))
         for read in load(data, dataset):
+            if untrained:
+                from memedit.training import scope_asked  # reads the training split
+
+                read = scope_asked.untrained(read, data)
             for number in edits or (read.at,):
                 if latency_only and any(row["edits"] == number for row in latency):
                     continue  # times do not depend on the dataset
@@ -533,6 +540,7 @@ COLUMNS = {
 )
 @click.option("--stages", is_flag=True, help="Latency by stage too, where the scope tells.")
 @click.option("--latency-only", is_flag=True, help="Only latency; a large memory is filled with made vectors.")
+@click.option("--untrained", is_flag=True, help="Ask nothing of the subjects that the shipped gate was trained on.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write curves and a page there.")
 @click.option(
     "--errors", type=click.Path(path_type=Path), metavar="FILE", help="Write what it got wrong there (JSONL)."

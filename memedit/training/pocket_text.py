@@ -744,7 +744,7 @@ class Writer:
             lines = [Fact(new.subject, self.other_target(new.relation or "", new.target), new.relation), new]
         front = self._demonstrations() if rng.random() < 0.06 else ""
         context = self._lines(lines)
-        if rng.random() < 0.12 and new.relation is not None and new.prompts:
+        if rng.random() < 0.4 and new.relation is not None and new.prompts:
             # CounterFact's own form on both sides.
             context = context.replace(self._lines([new]), f"New fact: {new.prompts[0]} {new.target}.\n")
         turns = "".join(f"{p}{a}\n" for p, a in self._turns(new)) if rng.random() < 0.06 else ""

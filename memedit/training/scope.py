@@ -10,7 +10,8 @@ What they read is in `scope_text.py`. Three stages, each resumable:
    After a third of its time half of each batch is mined: edits that the model itself takes for one another.
 2. The verifier (its first three layers, a new head) learns on what the finished bi-encoder proposes from a memory of
    some thousand edits: the right edit and the nearest wrong ones.
-3. A linear head over the query's vector tells questions that need an edit on the way from those that do not.
+3. A linear head over the query's vector tells questions that need an edit on the way from those that do not; such a
+   head is learned beside the bi-encoder already, with a small weight, so that its vectors can tell.
 
 Pairs of which nobody can say whether they belong together (the same subject in a kindred relation, say) count in no
 loss.
@@ -34,9 +35,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from memedit.training.pocket import computing
 from memedit.training.scope_text import Case, QueryKind, ScopeWriter, Sources, read_sources
 
 VERIFIER_LAYERS = 3
+HEAD_SCALE = 20.0
+"""Of the multi-hop head's sums over unit vectors, whose parts are small."""
 LEFT_TO_THE_VERIFIER = ("multi_hop", "restated")
 """Negatives that hold a right question whole: to keep them apart by one vector each would blur all others."""
 
@@ -59,6 +63,10 @@ class Recipe:
     """Edits in the memory that negatives are mined from."""
     encoder_share: float = 0.5
     """Share of the time for the bi-encoder; the verifier has nearly all the rest."""
+    hops: int = 12
+    """Questions in several hops in a batch of the bi-encoder, and as many of one."""
+    hops_weight: float = 0.2
+    """Of their loss."""
     tokens: int = 72
     """Longest text in training, in word pieces; a pair may have half as many again."""
 
@@ -274,7 +282,7 @@ class Trainer:
         if self._state.get("optimizer") is not None:
             optimizer.load_state_dict(self._state["optimizer"])
         self._state = {}
-        clock = shown = saved = time.perf_counter()
+        clock, shown, saved = computing(), time.perf_counter(), time.perf_counter()
         losses: list[float] = []
         while self.spent(stage) < 1.0:
             for group in optimizer.param_groups:
@@ -285,9 +293,9 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             losses.append(loss.item())
-            now = time.perf_counter()
-            setattr(self.progress, stage, getattr(self.progress, stage) + now - clock)
-            clock = now
+            now, spent = time.perf_counter(), computing()
+            setattr(self.progress, stage, getattr(self.progress, stage) + spent - clock)
+            clock = spent
             self.progress.steps += 1
             if now - shown > 30:
                 mean = sum(losses) / len(losses)
@@ -331,13 +339,23 @@ class Trainer:
                 seen.update(map(id, group))
                 cases += group
             pairs = pairing(cases, rng)
+            several = [self._made.multi_hop() for _ in range(recipe.hops)]
+            single = [self._made.single_hop() for _ in range(recipe.hops)]
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                queries = embed(model, self.tokenizer, pairs.queries, recipe.tokens)
+                queries = embed(model, self.tokenizer, [*pairs.queries, *several, *single], recipe.tokens)
                 keys = embed(model, self.tokenizer, pairs.keys, recipe.tokens)
-            return sigmoid_loss(queries @ keys.T, torch.from_numpy(pairs.labels), self.scale, self.bias)
+            told = head(queries[len(pairs.queries) :])[:, 0] * HEAD_SCALE
+            wanted = torch.tensor([1.0] * recipe.hops + [0.0] * recipe.hops)
+            loss = sigmoid_loss(
+                queries[: len(pairs.queries)] @ keys.T, torch.from_numpy(pairs.labels), self.scale, self.bias
+            )
+            return loss + recipe.hops_weight * nn.functional.binary_cross_entropy_with_logits(told, wanted)
 
+        head = nn.Linear(model.config.hidden_size, 1)
         parameters = [p for p in model.parameters() if p.requires_grad]
-        self._steps("encoder", [*parameters, self.scale, self.bias], recipe.encoder_rate, loss_of)
+        self._steps(
+            "encoder", [*parameters, self.scale, self.bias, *head.parameters()], recipe.encoder_rate, loss_of
+        )  # fmt: skip
         self.save(None)
         folder = self.out / "encoder"
         model.save_pretrained(folder)

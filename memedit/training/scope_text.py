@@ -4,11 +4,12 @@ This module makes text; `scope.py` beside it makes the models. A `Case` is an ed
 those that `EditMemory` writes) with questions it answers and questions it does not. Cases come in clusters (the same
 relation of subjects with like names, other relations of the same subject), so that a batch holds the hardest negatives.
 
-Four sources, none of them with a subject that an evaluation file asks about: CounterFact's training file with its
-rephrased prompts and neighbours; facts of T-REx in the wordings of ParaRel and of `relations.json`; the part of
-PokeMQA's generated questions that a hash of the subject gives to training; and made-up names in every relation of
-`relations.json`. Questions that need an edit on the way are composed from two wordings; half of MQuAKE's cases (by a
-hash of the case) lend their questions for telling such questions apart.
+Four sources without a subject that an evaluation file asks about: CounterFact's training file with its rephrased
+prompts and neighbours; facts of T-REx in the wordings of ParaRel and of `relations.json`; the part of PokeMQA's
+generated questions that a hash of the subject gives to training; and made-up names in every relation of
+`relations.json`. A fifth, in `scope_asked.py`, is the share of the other datasets' subjects that a hash gives to
+training. Questions that need an edit on the way are composed from two wordings, or are those of that share and of half
+of MQuAKE's cases (by a hash of the case).
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import json
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from memedit import parsing
+from memedit.bench._records import says
 from memedit.memory import _keys as memory_keys
 from memedit.parsing import parse, parse_question
 from memedit.relations import Relation, fill, relations
@@ -32,12 +34,16 @@ from memedit.training.pocket_text import (
     Names,
     _close,
     _evaluation_subjects,
+    _words,
+    _zsre_relation,
     ask,
     cut,
     slot_name,
     stopped,
     unrelated_sentences,
 )
+from memedit.training.scope_asked import AskedFact, declared, frame
+from memedit.training.scope_asked import read as read_asked
 
 QueryKind = Literal["paraphrase", "statement", "yes_no", "alias", "reversed"]
 NegativeKind = Literal[
@@ -56,6 +62,16 @@ class Fact:
     questions: tuple[str, ...] = ()
     negatives: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    own: tuple[tuple[QueryKind, tuple[str, ...]], ...] = ()
+    """Questions of its source that are of another kind than `questions`."""
+    same_subject: tuple[str, ...] = ()
+    """Questions of its source about other relations of the subject."""
+    several: tuple[str, ...] = ()
+    """Questions of its source that need this fact on the way."""
+    asks: str | None = None
+    """The question that is kept beside the statement, where its source says it."""
+    kind: str = ""
+    """What the subject is: person, place, thing, or unknown."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,8 @@ class Sources:
     """Ordinary questions."""
     multi_hop: tuple[str, ...]
     """Questions of MQuAKE's half for training, or of the other."""
+    asked: tuple[Fact, ...] = ()
+    """Facts of the share of other datasets, with their own questions of all kinds."""
     names: tuple[str, ...] = field(repr=False, default=())
 
 
@@ -129,6 +147,21 @@ def _lines(path: Path) -> Iterator[Any]:
 def trains(name: str, share: float) -> bool:
     """Whether what is named so is given to training: by a hash, stable, so that a fixed share stays unseen."""
     return int(hashlib.sha256(f"scope|{name}".encode()).hexdigest()[:8], 16) < share * 0x1_0000_0000
+
+
+def pokemqa_trains(subject: str) -> bool:
+    """Whether PokeMQA's questions about a subject may be given to training or calibration."""
+    return trains(slot_name(subject), 0.7)
+
+
+def mquake_trains(data: Path, *, held_out: bool = False) -> list[str]:
+    """The multi-hop questions of those of MQuAKE's cases that are given to training; `held_out`: of the others."""
+    return [
+        question
+        for case in json.loads((data / "mquake/cf-3k.json").read_text(encoding="utf-8"))
+        if trains(f"case {case['case_id']}", 0.5) is not held_out
+        for question in case["questions"]
+    ]
 
 
 def read_sources(data: Path, *, held_out: bool = False) -> Sources:
@@ -173,20 +206,17 @@ def read_sources(data: Path, *, held_out: bool = False) -> Sources:
     pokemqa = [
         fact
         for row in json.loads((data / "pokemqa/edit-questions.json").read_text(encoding="utf-8"))
-        if (fact := _pokemqa(row)) is not None and trains(slot_name(fact.subject), 0.7) and unseen(fact.subject)
+        if (fact := _pokemqa(row)) is not None and pokemqa_trains(fact.subject) and unseen(fact.subject)
     ]
     general = []
     for line in (data / "questions/simplequestions_wikidata_train.txt").read_text(encoding="utf-8").splitlines():
         question = line.split("\t")[-1].strip()
         if trains(f"question {question}", 0.9) is not held_out:
             general.append(question)
-    multi_hop = [
-        question
-        for case in json.loads((data / "mquake/cf-3k.json").read_text(encoding="utf-8"))
-        if trains(f"case {case['case_id']}", 0.5) is not held_out
-        for question in case["questions"]
-    ]
-    everything = [*counterfact, *trex, *pokemqa]
+    multi_hop = mquake_trains(data, held_out=held_out)
+    never = {slot_name(row["subject"]) for row in json.loads((data / "counterfact/edit.json").read_text("utf-8"))}
+    asked = [_asked(one) for one in read_asked(data, held_out=held_out, never=never)]
+    everything = [*counterfact, *trex, *pokemqa, *asked]
     return Sources(
         counterfact=tuple(counterfact),
         trex=tuple(trex),
@@ -195,6 +225,7 @@ def read_sources(data: Path, *, held_out: bool = False) -> Sources:
         sentences=tuple(unrelated_sentences(data)),
         general=tuple(dict.fromkeys(general)),
         multi_hop=tuple(dict.fromkeys(multi_hop)),
+        asked=tuple(asked),
         names=tuple(name for fact in everything for name in (fact.subject, fact.target)),
     )
 
@@ -202,6 +233,28 @@ def read_sources(data: Path, *, held_out: bool = False) -> Sources:
 def _pararel(pattern: str) -> str | None:
     text = pattern.replace("[X]", "{subject}").replace("[Y]", "{target}").strip().removesuffix(".").strip()
     return text if text.count("{subject}") == 1 and text.endswith("{target}") else None
+
+
+def _asked(one: AskedFact) -> Fact:
+    edit, asked = one.record.edit, one.record.asked
+    found = parse(edit.statement, subject=edit.subject, target=edit.target, prompt=edit.prompt)
+    kinds: tuple[tuple[QueryKind, tuple[str, ...]], ...] = (
+        ("yes_no", (*asked.get("yes", ()), *asked.get("no", ()))),
+        ("alias", asked.get("alias", ())),
+        ("reversed", asked.get("reversed", ())),
+    )
+    return Fact(
+        one.record.subject,
+        found.relation,
+        edit.target or "",
+        edit.statement,
+        questions=(*asked.get("paraphrase", ()), *asked["prompt"]),
+        own=tuple((kind, texts) for kind, texts in kinds if texts),
+        same_subject=one.same_subject,
+        several=one.several,
+        asks=edit.question,
+        kind=one.kind,
+    )
 
 
 def _pokemqa(row: dict[str, Any]) -> Fact | None:
@@ -307,6 +360,13 @@ class ScopeWriter:
                 self.by_relation[fact.relation].append(fact)
             for word in set(fact.subject.split()):
                 self.by_word[word].append(fact.subject)
+        self.frames: dict[str, list[str]] = defaultdict(list)
+        for fact in sources.asked:
+            for text in (*fact.questions, *fact.same_subject):
+                if (made := frame(text, fact.subject)) is not None:
+                    self.frames[fact.kind].append(made)
+        self.several = [text for fact in sources.asked for text in fact.several]
+        self.asked_targets = sorted({fact.target for fact in sources.asked})
         self.targets = {name: sorted({f.target for f in facts}) for name, facts in self.by_relation.items()}
 
     def seed(self, seed: int) -> None:
@@ -318,15 +378,60 @@ class ScopeWriter:
     def fact(self) -> Fact:
         """A fact of any source, with a target that is not its true one where it is memorised somewhere."""
         draw = self.rng.random()
-        if draw < 0.5 and self.sources.counterfact:
+        if draw < 0.38 and self.sources.asked:
+            return self.restated(self.rng.choice(self.sources.asked))
+        if draw < 0.66 and self.sources.counterfact:
             return self.rng.choice(self.sources.counterfact)
-        if draw < 0.64 and self.sources.pokemqa:
+        if draw < 0.74 and self.sources.pokemqa:
             return self.rng.choice(self.sources.pokemqa)
-        if draw < 0.76 and self.sources.trex:
+        if draw < 0.83 and self.sources.trex:
             old = self.rng.choice(self.sources.trex)
             assert old.relation is not None
             return self.stated(old.subject, old.relation, self.target(old.relation))
         return self.made_up()
+
+    def restated(self, fact: Fact) -> Fact:
+        """The fact of another dataset, now and then as a person would state it, or under an invented name."""
+        rng = self.rng
+        if rng.random() < 0.4 and (said := declared(fact.asks or "", fact.subject, fact.target)) is not None:
+            fact = replace(fact, statement=said, asks=fact.asks if rng.random() < 0.7 else None)
+        if rng.random() < 0.25:
+            fact = self.of_another(fact) or fact
+        return fact
+
+    def of_another(self, fact: Fact, subject: str | None = None) -> Fact | None:
+        """The same said and asked of another subject, with another target; None where its words do not allow that."""
+        if subject is None:
+            subject = self.other_subject(fact) if self.rng.random() < 0.5 else self.names.of(fact.kind or "thing")
+        if subject is None or frame(fact.statement, fact.subject) is None:
+            return None
+        target = self.rng.choice(self.asked_targets)
+        if says(subject, fact.target) or says(fact.subject, fact.target) or not says(fact.statement, fact.target):
+            return None
+
+        def moved(texts: Iterable[str]) -> tuple[str, ...]:
+            framed = (frame(text, fact.subject) for text in texts)
+            return tuple(
+                text.replace("{subject}", subject).replace(fact.target, target) for text in framed if text is not None
+            )
+
+        own: list[tuple[QueryKind, tuple[str, ...]]] = []
+        for kind, texts in fact.own:
+            if kind == "reversed":
+                own.append((kind, tuple(text.replace(fact.target, target) for text in texts)))
+            elif kind == "yes_no":
+                own.append((kind, moved(texts)))
+        return replace(
+            fact,
+            subject=subject,
+            target=target,
+            statement=moved([fact.statement])[0],
+            questions=moved(fact.questions),
+            own=tuple((kind, texts) for kind, texts in own if texts),
+            same_subject=moved(fact.same_subject),
+            several=moved(fact.several),
+            asks=next(iter(moved([fact.asks])), None) if fact.asks else None,
+        )
 
     def target(self, name: str) -> str:
         known = self.targets.get(name)
@@ -459,6 +564,10 @@ class ScopeWriter:
         rng = self.rng
         name = fact.relation if fact.relation in relations() else None
         own = [q for q in fact.questions if q]
+        if fact.own and rng.random() < 0.45:
+            kind, texts = rng.choice(fact.own)
+            text = rng.choice(texts)
+            return kind, self.roughened(text) if rng.random() < 0.3 else text
         draw = rng.random()
         if own and (name is None or draw < 0.55):
             text = rng.choice(own)
@@ -490,6 +599,28 @@ class ScopeWriter:
                 return name
         return None
 
+    def framed_other(self, fact: Fact) -> str | None:
+        """Another relation of the subject, in the words of other facts' questions; None where none is surely another.
+
+        Sure is what some rule knows as a relation that is not close to the fact's own, and shares no word with it.
+        """
+        frames = self.frames.get(fact.kind) or self.frames.get("")
+        if not frames:
+            return None
+        mine = {_guess(text, fact.subject) for text in (fact.statement, *fact.questions)} | {fact.relation}
+        taken = set().union(*(_stems(text.replace(fact.subject, " ")) for text in (fact.statement, *fact.questions)))
+        for _ in range(6):
+            text = self.rng.choice(frames)
+            its = _guess(text, "{subject}")
+            if its is None or _stems(text.replace("{subject}", " ")) & taken:
+                continue
+            if any(one is not None and (one == its or _close(one, its)) for one in mine):
+                continue
+            if mine == {None} and self.rng.random() < 0.5:
+                continue
+            return text.replace("{subject}", fact.subject)
+        return None
+
     def two_hops(self, fact: Fact) -> str | None:
         """A question that needs this fact on the way."""
         rng = self.rng
@@ -516,6 +647,15 @@ class ScopeWriter:
         other, draw = self.other_relation(fact), rng.random()
         if fact.negatives and draw < 0.25:
             return "neighbour", rng.choice(fact.negatives)
+        if fact.asks or fact.same_subject or fact.kind:
+            if fact.same_subject and draw < 0.4:
+                return "same_subject", self.roughened(rng.choice(fact.same_subject))
+            if draw < 0.6 and (text := self.framed_other(fact)) is not None:
+                return "same_subject", self.roughened(text)
+            if fact.several and draw < 0.7:
+                return "multi_hop", rng.choice(fact.several)
+            if draw < 0.78 and (text := self.framed_other(fact)) is not None:
+                return "restated", f"{stopped(fact.statement)} {text}"
         if draw < 0.6 and other is not None:
             return "same_subject", self.roughened(self.asked_as(fact.subject, other))
         if name is not None and draw < 0.77:
@@ -578,6 +718,8 @@ class ScopeWriter:
         rng = self.rng
         fact = self.fact()
         facts = [fact]
+        if fact.kind and rng.random() < 0.5 and (like := self.of_another(fact)) is not None:
+            facts.append(like)
         if fact.relation not in relations():
             return facts
         assert fact.relation is not None
@@ -612,12 +754,34 @@ class ScopeWriter:
 
     def multi_hop(self) -> str:
         """A question that does."""
-        if self.sources.multi_hop and self.rng.random() < 0.5:
+        draw = self.rng.random()
+        if self.sources.multi_hop and draw < 0.35:
             return self.rng.choice(self.sources.multi_hop)
+        if self.several and draw < 0.75:
+            return self.rng.choice(self.several)
         while True:
             text = self.two_hops(self.made_up())
             if text is not None:
                 return text
+
+
+_STOP = frozenset(
+    _words(
+        "a an the of in on at to by for from with and or is was are were be been do does did has have had what which "
+        "who whom when where how that this it its name called known"
+    )
+)
+
+
+@functools.lru_cache(maxsize=200_000)
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(word[:5] for word in re.findall(r"\w+", text.casefold()) if word not in _STOP)
+
+
+@functools.lru_cache(maxsize=200_000)
+def _guess(text: str, subject: str) -> str | None:
+    """A relation that a text seems to ask for, by its words."""
+    return _zsre_relation(text.replace(subject, " "))
 
 
 @functools.lru_cache(maxsize=100_000)
@@ -625,7 +789,7 @@ def _keys(fact: Fact) -> tuple[str, ...]:
     found = parse(fact.statement, subject=fact.subject, relation=fact.relation, target=fact.target)
     more = memory_keys(
         found.statement,
-        found.question,
+        fact.asks or found.question,
         (found.reversed_question, found.reversed_statement),
         fact.subject,
         fact.aliases,
