@@ -155,7 +155,7 @@ def ranked(
     memory: EditMemory, scores: Mapping[int, tuple[float, str]], most: int, as_of: datetime | int | None
 ) -> tuple[Hit, ...]:
     """The best of the edits that are current, from seq -> (score in [0, 1], key or ""); of equals the newer first."""
-    best = sorted(scores, key=lambda seq: (-scores[seq][0], -seq))
+    best = sorted(scores.keys() - memory.left_out, key=lambda seq: (-scores[seq][0], -seq))
     edits = current(memory, best[: 4 * most], as_of)
     found = ((edits[seq], *scores[seq]) for seq in best if seq in edits)
     return tuple(

@@ -414,7 +414,8 @@ class Trainer:
 
     def proposals(self, writer: ScopeWriter, near: int = 2) -> list[tuple[str, str, int]]:
         """(query, the edit's text, 1 or 0): the right edits and the nearest wrong ones in a memory, shuffled."""
-        cases = writer.cases(self.recipe.pool // 2, queries=2, negatives=2)
+        # Other names are what the encoder tells apart; other relations of the name are left to the verifier.
+        cases = writer.cases(self.recipe.pool // 2, queries=2, negatives=2, renamed=0.2)
         keys = embed_all(self.encoder, self.tokenizer, [case.keys[0] for case in cases])
         asked: list[tuple[int, QueryKind | None, str]] = []
         for number, case in enumerate(cases):

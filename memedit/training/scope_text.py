@@ -564,7 +564,7 @@ class ScopeWriter:
         rng = self.rng
         name = fact.relation if fact.relation in relations() else None
         own = [q for q in fact.questions if q]
-        if fact.own and rng.random() < 0.45:
+        if fact.own and rng.random() < 0.55:
             kind, texts = rng.choice(fact.own)
             text = rng.choice(texts)
             return kind, self.roughened(text) if rng.random() < 0.3 else text
@@ -688,13 +688,13 @@ class ScopeWriter:
 
     # --- cases
 
-    def case(self, fact: Fact, queries: int = 1, negatives: int = 1) -> Case:
+    def case(self, fact: Fact, queries: int = 1, negatives: int = 1, renamed: float = 0.5) -> Case:
+        """renamed: share of the negatives that are a query's very words about somebody else."""
         asked = tuple(self.query(fact) for _ in range(queries))
         against: list[tuple[NegativeKind, str]] = []
         for _ in range(negatives):
             other = self.other_subject(fact)
-            # Half of the time the very words of a query, about somebody else: the name alone must tell them apart.
-            if self.rng.random() < 0.5 and other is not None and fact.subject in asked[0][1]:
+            if self.rng.random() < renamed and other is not None and fact.subject in asked[0][1]:
                 against.append(("other_subject", asked[0][1].replace(fact.subject, other)))
             else:
                 against.append(self.negative(fact))
@@ -733,7 +733,7 @@ class ScopeWriter:
             facts.append(self.made_up(other, fact.subject))
         return facts
 
-    def cases(self, edits: int, queries: int = 1, negatives: int = 1) -> list[Case]:
+    def cases(self, edits: int, queries: int = 1, negatives: int = 1, renamed: float = 0.5) -> list[Case]:
         """About so many cases, cluster by cluster; no two of the same subject and relation."""
         made: list[Case] = []
         seen: set[tuple[str, str | None]] = set()
@@ -742,7 +742,7 @@ class ScopeWriter:
                 slot = (normalise(fact.subject), fact.relation)
                 if slot not in seen:
                     seen.add(slot)
-                    made.append(self.case(fact, queries, negatives))
+                    made.append(self.case(fact, queries, negatives, renamed))
         return made
 
     def single_hop(self) -> str:
