@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from memedit.editor import Editor as Editor
     from memedit.edits import Answer as Answer
+    from memedit.edits import Case as Case
     from memedit.edits import Decision as Decision
     from memedit.edits import Draft as Draft
     from memedit.edits import Edit as Edit
     from memedit.edits import Hit as Hit
     from memedit.edits import Message as Message
+    from memedit.edits import Probe as Probe
     from memedit.edits import Receipt as Receipt
     from memedit.edits import Record as Record
     from memedit.errors import MemEditError as MemEditError
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Answer": "memedit.edits",
+    "Case": "memedit.edits",
     "Decision": "memedit.edits",
     "Draft": "memedit.edits",
     "Edit": "memedit.edits",
@@ -34,12 +37,14 @@ _HOMES = {
     "Hit": "memedit.edits",
     "MemEditError": "memedit.errors",
     "Message": "memedit.edits",
+    "Probe": "memedit.edits",
     "Receipt": "memedit.edits",
     "Record": "memedit.edits",
 }
 
 __all__ = [
     "Answer",
+    "Case",
     "Decision",
     "Draft",
     "Edit",
@@ -48,6 +53,7 @@ __all__ = [
     "Hit",
     "MemEditError",
     "Message",
+    "Probe",
     "Receipt",
     "Record",
 ]

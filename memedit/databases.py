@@ -177,6 +177,11 @@ def purge_copy(copy: Path, journal: Path) -> None:
         driver.execute(f"INSERT OR IGNORE INTO main.purged SELECT * FROM truth.purged WHERE seq IN ({gone})")
         driver.execute(f"DELETE FROM main.alias WHERE seq IN ({gone})")
         driver.execute(f"DELETE FROM main.vector WHERE (id & {(1 << SEQ_BITS) - 1}) IN ({gone})")
+        if driver.execute("SELECT 1 FROM main.sqlite_master WHERE name = 'bake_part'").fetchone():  # else: older
+            shared = f"SELECT seq FROM main.target WHERE op = 'bake' AND target IN ({gone})"
+            driver.execute(f"DELETE FROM main.bake_part WHERE seq IN ({gone}) OR seq IN ({shared})")
+            held = f"size > 0 AND (seq IN ({gone}) OR seq IN ({shared}))"
+            driver.execute(f"UPDATE main.bake SET settings = '{{}}', size = 0 WHERE {held}")
         driver.execute(f"UPDATE main.state SET live = 0 WHERE seq IN ({gone})")
         driver.execute("UPDATE main.namespace SET generation = generation + 1")
         driver.execute("UPDATE main.backup SET purged = max(purged, (SELECT max(by_seq) FROM truth.purged))")

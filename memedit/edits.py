@@ -1,16 +1,19 @@
-"""The nouns of memedit on one screen: what is remembered, what was found, what was decided, what was answered.
+"""The nouns of memedit on one screen: what is remembered, found, decided and answered, and what it is tried on.
 
 All are frozen values. An `Edit` is a fact as the journal holds it, seen at a moment; a `Draft` is one not yet written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 DEFAULT_NAMESPACE = "default"
+
+FORGET = "forget"
+"""The kind of an edit whose change of weights erases a text: it says nothing, and is found by no search."""
 
 State = Literal["current", "superseded", "removed", "undone", "not_yet", "expired", "purged"]
 
@@ -83,7 +86,7 @@ class Record:
 
     id: str
     seq: int
-    op: Literal["add", "replace", "remove", "undo", "purge"]
+    op: Literal["add", "replace", "remove", "undo", "purge", "bake", "unbake"]
     namespace: str
     created_at: datetime
     statement: str | None = None
@@ -91,6 +94,35 @@ class Record:
     author: str | None = None
     reason: str | None = None
     undone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bake:
+    """A change of a model's weights that the journal holds beside a record: which edits it carries, and for whom.
+
+    `id` and `seq` are the record's: the edit's own, where it was written with its change, else a bake's. `edits` are
+    the ids that it carries, rising by seq; `left` those among them that are current and that nothing later took out of
+    the weights or put there anew. It is `in_force` where that is all of them. `model` is the name of the model that it
+    was fitted for, `model_hash` the SHA-256 of its weights; `stale` is True where a change is in force that was fitted
+    on top of others than stand before it now. `size` is in bytes, 0 where a purge erased it.
+    """
+
+    id: str
+    seq: int
+    namespace: str
+    created_at: datetime
+    method: str
+    settings: Mapping[str, object]
+    model: str
+    model_hash: str
+    edits: tuple[str, ...]
+    left: tuple[str, ...]
+    stale: bool
+    size: int
+
+    @property
+    def in_force(self) -> bool:
+        return len(self.left) == len(self.edits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +177,9 @@ class Decision:
 class Answer:
     """A reply and how it came about.
 
-    `edits` are the edits it used with their probabilities; `base_untouched` is True exactly where the base model was
-    given the caller's own messages object and parameters; `trace` is one dict per step, JSON-ready.
+    `edits` are the edits it used with their probabilities; `base_untouched` is True exactly where the base model, with
+    no edits in its weights, was given the caller's own messages object and parameters; `trace` is one dict per step,
+    JSON-ready.
     """
 
     text: str
@@ -156,3 +189,36 @@ class Answer:
     model: str
     decision: Decision | None = None
     trace: Sequence[dict[str, object]] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A question put to a model about an edit.
+
+    `answers` are the right ones after the edit, aliases included (for a kind that must not change: the true ones, where
+    the data has them; empty: unknown); `old` those that were true before it.
+    """
+
+    prompt: str
+    answers: tuple[str, ...] = ()
+    old: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A record of a dataset: facts to write, and what to ask before and after.
+
+    `prompt`, `subject` and `target` are those of the first of `edits`; `old` its answers before. The kinds of
+    `questions`: "paraphrase", "alias" (of the subject), "reversed", "one_hop" (needs the edit on the way), "logical"
+    (follows from it), "yes" and "no" have answers that the edit gives; "neighbour" (another subject), "same_subject"
+    (another attribute), "distracting" (the edit put before a neighbour) and "forgetfulness" (another value of the same
+    relation) must not change; "attribute" are beginnings to be continued freely, as CounterFact's generation prompts.
+    """
+
+    id: str
+    edits: tuple[Draft, ...]
+    prompt: str
+    subject: str
+    target: str
+    old: tuple[str, ...] = ()
+    questions: Mapping[str, tuple[Probe, ...]] = field(default_factory=dict)

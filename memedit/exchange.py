@@ -21,7 +21,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from memedit.datasets import Reader, datasets, reader
+from memedit.datasets import Reader, dataset_of, datasets, reader
+from memedit.datasets._form import UNREADABLE, reason
+from memedit.datasets._rows import cell_texts, csv_header, csv_rows, json_lines, json_rows, numbered
 from memedit.edits import Draft, Edit
 from memedit.errors import InputError, JournalError, NotFoundError
 from memedit.memory import Progress, checked_window, cleaned, digest
@@ -143,7 +145,7 @@ class _Import:
 
 
 def _digest(namespace: str, draft: Draft) -> int:
-    return digest(namespace, draft.statement, *checked_window(draft.valid_from, draft.valid_to))
+    return digest(namespace, draft.statement, *checked_window(draft.valid_from, draft.valid_to), draft.kind)
 
 
 def _checked(lines: Iterable[_Line]) -> Iterator[_Line]:
@@ -168,7 +170,9 @@ def detect(path: Path) -> str:
     """The name of the format of a file. Raises InputError where it is of none."""
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        return "csv"
+        if "statement" in csv_header(path):
+            return "csv"
+        return dataset_of(next((row for _, row in csv_rows(path)), None)) or "csv"
     if suffix in (".jsonl", ".ndjson"):
         with path.open("rb") as file:
             head = file.readline(1_000_000)
@@ -176,11 +180,11 @@ def detect(path: Path) -> str:
             row = json.loads(head)
         except ValueError:
             return "jsonl"
-        return _dataset_of(row) or "jsonl"
+        return dataset_of(row) or "jsonl"
     if suffix == ".json":
-        rows = _json_rows(path)
+        rows = json_rows(path)
         row = next((row for row in rows if isinstance(row, Mapping)), None)
-        name = _dataset_of(row)
+        name = dataset_of(row)
         if name is not None:
             return name
         if row is not None and "statement" in row:
@@ -190,46 +194,13 @@ def detect(path: Path) -> str:
     raise InputError(f"the format of {path} cannot be told from its name; say --format: jsonl, csv, …")
 
 
-def _dataset_of(row: object) -> str | None:
-    if not isinstance(row, Mapping):
-        return None
-    return next((name for name in datasets.names() if reader(name).matches(row)), None)
-
-
 def read(path: Path, form: str) -> Iterator[_Line]:
     """The lines of a file of a known format."""
     if form == "csv":
         return _read_csv(path)
-    numbered = _json_lines(path)
     if form == "jsonl":
-        return (_plain(number, row) for number, row in numbered)
-    return (_from_dataset(number, row, reader(form)) for number, row in numbered)
-
-
-def _json_rows(path: Path) -> list[object]:
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
-    return found if isinstance(found, list) else [found]
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, object]]:
-    """(number, row) of a JSON list or of JSON lines; a row that cannot be read is an InputError in its place."""
-    if path.suffix.lower() == ".json":
-        yield from enumerate(_json_rows(path), 1)
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            text = line.strip().removeprefix(b"\xef\xbb\xbf")
-            if not text:
-                continue
-            try:
-                yield number, json.loads(text.decode("utf-8"))
-            except UnicodeDecodeError:
-                yield number, InputError("the line is not UTF-8")
-            except (ValueError, RecursionError) as error:
-                yield number, InputError(f"the line is not JSON: {error}")
+        return (_plain(number, row) for number, row in json_lines(path))
+    return (_from_dataset(number, row, reader(form)) for number, row in numbered(path))
 
 
 def _from_dataset(number: int, row: object, form: Reader) -> _Line:
@@ -239,10 +210,8 @@ def _from_dataset(number: int, row: object, form: Reader) -> _Line:
         return _Line(number, fault=f"a record is a JSON object, not {type(row).__name__}")
     try:
         return _Line(number, tuple(form.drafts(row)))
-    except KeyError as error:
-        return _Line(number, fault=f"the record has no {error}")
-    except (InputError, TypeError, ValueError, AttributeError, IndexError) as error:
-        return _Line(number, fault=f"the record is not in the form of this dataset: {error}")
+    except UNREADABLE as error:
+        return _Line(number, fault=reason(error))
 
 
 def _plain(number: int, row: object) -> _Line:
@@ -270,45 +239,15 @@ def _plain(number: int, row: object) -> _Line:
 
 
 def _read_csv(path: Path) -> Iterator[_Line]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.reader(file)
-        header = [name.strip() for name in next(rows, [])]
-        unknown = sorted(set(header) - {*_DRAFT_FIELDS, *_EXPORT_ONLY})
-        if "statement" not in header or unknown:
-            what = f"unknown columns {', '.join(map(repr, unknown))}" if unknown else "no column named statement"
-            raise InputError(f"{path} has {what}; its first line names the columns, of: {', '.join(_DRAFT_FIELDS)}")
-        while True:
-            try:
-                cells = next(rows, None)
-            except csv.Error as error:  # a cell beyond csv's own limit
-                yield _Line(rows.line_num, fault=str(error))
-                continue
-            if cells is None:
-                return
-            number = rows.line_num
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                yield _Line(number, fault=f"{len(cells)} cells, but {len(header)} columns")
-                continue
-            if any("\udc80" <= letter <= "\udcff" for cell in cells for letter in cell):
-                yield _Line(number, fault="the line is not UTF-8")
-                continue
-            row: dict[str, object] = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
-            row["aliases"] = _split(str(row.get("aliases", "")))
-            yield _plain(number, row)
-
-
-def _split(cell: str) -> list[str]:
-    """Aliases in a cell: a JSON list, or names with | between them."""
-    if cell.startswith("["):
-        try:
-            found = json.loads(cell)
-            if isinstance(found, list) and all(isinstance(one, str) for one in found):
-                return found
-        except ValueError:
-            pass
-    return [name for part in cell.split("|") if (name := part.strip())]
+    header = csv_header(path)
+    unknown = sorted(set(header) - {*_DRAFT_FIELDS, *_EXPORT_ONLY})
+    if "statement" not in header or unknown:
+        what = f"unknown columns {', '.join(map(repr, unknown))}" if unknown else "no column named statement"
+        raise InputError(f"{path} has {what}; its first line names the columns, of: {', '.join(_DRAFT_FIELDS)}")
+    for number, row in csv_rows(path):
+        if isinstance(row, dict):
+            row["aliases"] = cell_texts(row.get("aliases", ""))
+        yield _plain(number, row)
 
 
 # Writing

@@ -21,6 +21,11 @@ those before it for as long as it is valid: removing brings nothing back, only u
 purging an edit that has been superseded leaves its successor alone. A purge cannot be undone, and holds for every
 moment, the past as well: the text is gone.
 
+5. A bake carries edits in the weights of a model: the record of an edit that has a change beside it carries that edit,
+   a record "bake" or "unbake" those that it targets. An edit is *left* to the last effective one of these for the
+   model, if that is no unbake and the edit is current. A change is *in force* while all its edits are left to it: a
+   change of several cannot be taken out in part. The others of such a change are then in the memory again.
+
 The past: as of sequence number n, the records up to n judged at the time of record n; as of a time t, the records
 written until t judged at t.
 """
@@ -28,7 +33,7 @@ written until t judged at t.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 from memedit.edits import State
@@ -121,3 +126,41 @@ def fold(entries: Iterable[Entry], n: int | None = None, t: int = 0) -> dict[int
             state = "current"
         folded[seq] = Folded(state, live, by)
     return folded
+
+
+class Carrier(NamedTuple):
+    """An effective record that bears on weights. `edits` are seqs, rising; `fitted` is False for an unbake."""
+
+    seq: int
+    model: str
+    edits: tuple[int, ...]
+    fitted: bool = True
+
+
+class Carried(NamedTuple):
+    """What became of a change: the seqs of its edits, and of those that are left to it."""
+
+    seq: int
+    model: str
+    edits: tuple[int, ...]
+    left: tuple[int, ...]
+
+    @property
+    def in_force(self) -> bool:
+        return len(self.left) == len(self.edits)
+
+
+def carried(carriers: Iterable[Carrier], current: Container[int]) -> list[Carried]:
+    """Rule 5 for the effective records of a moment, in order, and the seqs of the edits that are current then."""
+    every = list(carriers)
+    last = {(one.model, edit): one.seq for one in every for edit in one.edits}
+    return [
+        Carried(
+            one.seq,
+            one.model,
+            one.edits,
+            tuple(edit for edit in one.edits if last[one.model, edit] == one.seq and edit in current),
+        )
+        for one in every
+        if one.fitted
+    ]

@@ -10,6 +10,9 @@ in the transaction of each record, so that opening a memory of a million edits f
     undone  from which record until which a record was not effective; that is all the past needs
     change  when an edit became live or ceased to be, except that it became live when it was written
 
+Changes of weights (memedit.baking) stand beside the record that brought them: `bake` says whose and how, `bake_part`
+holds the bytes. Which are in force is judged when asked (memedit.fold, rule 5).
+
 Sequence numbers rise in commit order without gaps, because a writer takes the database's write lock first (SQLite:
 BEGIN IMMEDIATE; PostgreSQL: an advisory lock) and then the number after the last. Times never fall along them. So "as
 of a time" is "as of a number", and a reader that has seen number n has seen all before it.
@@ -36,9 +39,9 @@ from sqlalchemy import Connection
 
 from memedit import databases
 from memedit.databases import DATABASE, explained
-from memedit.edits import Edit, Record, State
-from memedit.errors import InputError, JournalError, NewerFormatError
-from memedit.fold import Entry, Folded
+from memedit.edits import Bake, Edit, Record, State
+from memedit.errors import ConflictError, InputError, JournalError, NewerFormatError
+from memedit.fold import Carried, Carrier, Entry, Folded, carried
 from memedit.lookups import chunks, created_at, edit_of, encoder_base, head_of, naming, resolve, selected
 from memedit.migrations import MIGRATIONS
 from memedit.rules import (
@@ -54,20 +57,25 @@ from memedit.rules import (
     vectors_of,
 )
 from memedit.schema import (
+    BAKES,
     EDITS,
     SEQ_BITS,
     UNDOABLE,
     At,
+    Fitted,
     Row,
     Written,
     alias,
     backup_,
+    bake_,
+    base_hash,
     chain,
     change,
     encoder_,
     meta,
     metadata,
     namespace_,
+    part,
     purged,
     record,
     state,
@@ -81,6 +89,10 @@ from memedit.writer import Writer
 if TYPE_CHECKING:  # numpy costs as much to import as all of this file; only the index's path needs it
     import numpy as np
     from numpy.typing import NDArray
+
+# Asked at every search or question, so made once.
+_NAMED = sa.select(alias.c.seq).where(alias.c.name == sa.bindparam("name"))
+_BAKED = sa.select(bake_.c.seq).where(bake_.c.namespace == sa.bindparam("number")).limit(1)
 
 
 class Journal:
@@ -291,6 +303,21 @@ class Journal:
             query = sa.select(state.c.seq).where(state.c.namespace == number, state.c.live == 1).limit(1)
             return connection.execute(query).first() is not None
 
+    def special(self, namespace: str, after: int, upto: int) -> list[tuple[int, str]]:
+        """(seq, kind) of each edit written in `after` < seq <= `upto` whose kind is not "fact", in whatever state."""
+        with self._reading() as connection:
+            number = self._number(connection, namespace)
+            query = sa.select(record.c.seq, record.c.kind).where(
+                record.c.seq > after, record.c.seq <= upto, record.c.namespace == number, record.c.op.in_(EDITS)
+            )
+            rows = connection.execute(query.where(record.c.kind != "fact"))
+            return [(seq, kind) for seq, kind in rows]
+
+    def named(self, name: int) -> list[int]:
+        """The seqs of all edits, whatever their state, beside whose aliases this hash was written."""
+        with self._reading() as connection:
+            return list(connection.scalars(_NAMED, {"name": name}))
+
     def keys(self, edit_seqs: Iterable[int]) -> dict[int, list[str]]:
         """The key texts of each edit, the statement first; purged edits and other records are missing."""
         found: dict[int, list[str]] = {}
@@ -375,6 +402,7 @@ class Journal:
         *,
         namespace: str | None = None,
         about: int | None = None,
+        named: tuple[int, bool] | None = None,
         text: str | None = None,
         author: str | None = None,
         digest: int | None = None,
@@ -387,8 +415,9 @@ class Journal:
     ) -> list[Edit]:
         """The edits that fit everything given, as of `at`, the newest first.
 
-        `namespace` is None only together with `seqs`. `about` is the hash of a subject or alias; `text` a part of the
-        statement, in any case; `wanted` a state or "all".
+        `namespace` is None only together with `seqs`. `about` is the hash of a subject or alias; `named` a hash that
+        only stands beside the aliases, and whether it must be there or may not; `text` a part of the statement, in any
+        case; `wanted` a state or "all".
         """
         if seqs is None:
             with self._reading() as connection:
@@ -398,7 +427,7 @@ class Journal:
         with self._reading() as connection:
             given = _without(locals(), "self", "seqs", "connection", "found")
             plain = at.n is None and wanted == "all" and limit is None and not offset
-            plain = plain and all(one is None for one in (namespace, about, text, author, digest))
+            plain = plain and all(one is None for one in (namespace, about, named, text, author, digest))
             for chunk in chunks(seqs):
                 if plain:
                     rows = connection.execute(found_now(), {"t": at.t, "seqs": chunk})
@@ -413,6 +442,7 @@ class Journal:
         *,
         namespace: str | None = None,
         about: int | None = None,
+        named: tuple[int, bool] | None = None,
         text: str | None = None,
         author: str | None = None,
         digest: int | None = None,
@@ -426,10 +456,13 @@ class Journal:
         at = self.now() if at is None else at
         e = record.alias("e")
         number = None if namespace is None else self._number(connection, namespace)
-        narrow = any(given is not None for given in (about, author, digest, seqs))
+        narrow = any(given is not None for given in (about, author, digest, seqs)) or (named is not None and named[1])
         source, conditions, fixed = self._conditions(e, number, at, wanted, narrow)
         if about is not None:
             conditions.append(e.c.seq.in_(naming(about)))
+        if named is not None:
+            there = e.c.seq.in_(sa.select(alias.c.seq).where(alias.c.name == named[0]))
+            conditions.append(there if named[1] else ~there)
         if text is not None:
             conditions.append(sa.func.lower(e.c.statement).contains(text.lower(), autoescape=True))
         if author is not None:
@@ -692,19 +725,35 @@ class Journal:
         *,
         encoder: tuple[str, int] | None = None,
         vectors: Sequence[bytes] | None = None,
+        fitted: Fitted | None = None,
     ) -> list[Written]:
         """Append edits, in order, in one transaction; what is returned is on disk.
 
         A row that says again what a current edit says is not written. With `encoder` (identity, dimension) the float16
-        `vectors` of the rows are kept as by `put_vectors`.
+        `vectors` of the rows are kept as by `put_vectors`. `fitted` is the change of weights that carries the edit of
+        a single row; where that edit was there already, a record "bake" is appended for it.
         """
         with self._writing() as writer:
             written = writer.add(namespace, rows)
+            if fitted is not None:
+                number = writer.namespace(namespace)
+                if written[0].new:
+                    writer.keep(written[0].seq, number, fitted)
+                else:
+                    writer.bake(number, [written[0].seq], fitted, rows[0].author)
             if vectors is not None and encoder is not None:
                 fresh = {one.seq: blob for one, blob in zip(written, vectors, strict=True) if one.new}
                 if fresh:
                     writer.put_vectors(*encoder, fresh)
         return written
+
+    def preview(self, namespace: str, row: Row) -> Written:
+        """What `add` would make of a row now; nothing is written, and the seq and id of a new one are not kept."""
+        written: list[Written] = []
+        with suppress(_Preview), self._writing() as writer:
+            written = writer.add(namespace, [row])
+            raise _Preview
+        return written[0]
 
     def replace(self, given: str, row: Callable[[Edit], Row]) -> Written:
         """Append an edit that takes the place of another, and of all that stand in its chains.
@@ -811,7 +860,7 @@ class Journal:
                     connection.close()
             else:
                 with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connected:
-                    for table in (record, vector, alias):
+                    for table in (record, vector, alias, part, bake_):
                         connected.exec_driver_sql(f"VACUUM FULL {table.name}")
         with self._writing() as writer:
             writer.connection.execute(sa.delete(meta).where(meta.c.name == "scrub"))
@@ -820,6 +869,140 @@ class Journal:
         """Whether a purge went through whose bytes are still in a file."""
         with self._reading() as connection:
             return connection.execute(sa.select(meta.c.value).where(meta.c.name == "scrub")).first() is not None
+
+    # Weights
+
+    def any_bakes(self, namespace: str) -> bool:
+        """Whether anything was ever put into weights: what each question asks first."""
+        with self._reading() as connection:
+            return connection.execute(_BAKED, {"number": self._number(connection, namespace)}).first() is not None
+
+    def carried(self, namespace: str, at: At | None = None) -> list[Carried]:
+        """What the effective bakes of a namespace carry at a moment, in order (memedit.fold, rule 5)."""
+        at = self.now() if at is None else at
+        with self._reading() as connection:
+            return self._carried(connection, self._number(connection, namespace), at)
+
+    def _carried(self, connection: Connection, number: int, at: At) -> list[Carried]:
+        query = sa.select(bake_.c.seq, bake_.c.model, bake_.c.method).where(bake_.c.namespace == number)
+        if at.n is not None:
+            query = query.where(bake_.c.seq <= at.n)
+        rows = connection.execute(query.where(is_effective(bake_.c.seq, at.n)).order_by(bake_.c.seq)).fetchall()
+        if not rows:
+            return []
+        targets: dict[int, list[int]] = {}
+        acted = sa.select(target.c.seq, target.c.target).join_from(bake_, target, target.c.seq == bake_.c.seq)
+        acted = acted.where(bake_.c.namespace == number, target.c.op.in_(BAKES)).order_by(target.c.seq, target.c.target)
+        for seq, edit in connection.execute(acted):
+            targets.setdefault(seq, []).append(edit)
+        carriers = [
+            Carrier(seq, model, tuple(targets.get(seq, (seq,))), method is not None) for seq, model, method in rows
+        ]
+        current: set[int] = set()
+        e = record.alias("e")
+        source, conditions, _ = self._conditions(e, number, at, "current", narrow=True)
+        for chunk in chunks(edit for one in carriers for edit in one.edits):
+            found = sa.select(e.c.seq).select_from(source).where(*conditions, e.c.seq.in_(chunk))
+            current.update(connection.scalars(found))
+        return carried(carriers, current)
+
+    def bakes(self, namespace: str, at: At | None = None) -> list[Bake]:
+        """The effective bakes of a namespace at a moment, in order, in force or not."""
+        at = self.now() if at is None else at
+        with self._reading() as connection:
+            every = self._carried(connection, self._number(connection, namespace), at)
+            rows: dict[int, Any] = {}
+            names: dict[int, str] = {}
+            for chunk in chunks(one.seq for one in every):
+                query = sa.select(bake_, record.c.id, record.c.created_at)
+                query = query.join_from(bake_, record, record.c.seq == bake_.c.seq).where(bake_.c.seq.in_(chunk))
+                rows.update({row.seq: row for row in connection.execute(query)})
+            for chunk in chunks(edit for one in every for edit in one.edits):
+                named = sa.select(record.c.seq, record.c.id).where(record.c.seq.in_(chunk))
+                names.update((row.seq, row.id) for row in connection.execute(named))
+        below: dict[str, list[int]] = {}  # model -> the changes in force so far
+        made = []
+        for one in every:
+            row, standing = rows[one.seq], below.setdefault(one.model, [])
+            made.append(
+                Bake(
+                    id=row.id,
+                    seq=one.seq,
+                    namespace=namespace,
+                    created_at=to_datetime(row.created_at),
+                    method=row.method,
+                    settings=json.loads(row.settings),
+                    model=row.name,
+                    model_hash=one.model,
+                    edits=tuple(names[edit] for edit in one.edits),
+                    left=tuple(names[edit] for edit in one.left),
+                    stale=one.in_force and row.base != base_hash(standing),
+                    size=row.size,
+                )
+            )
+            if one.in_force:
+                standing.append(one.seq)
+        return made
+
+    def weights(self, seqs: Iterable[int]) -> dict[int, bytes]:
+        """The bytes of each change; those that a purge erased are missing."""
+        parts: dict[int, list[bytes]] = {}
+        with self._reading() as connection:
+            for chunk in chunks(seqs):
+                query = sa.select(part.c.seq, part.c.data).where(part.c.seq.in_(chunk))
+                for seq, data in connection.execute(query.order_by(part.c.seq, part.c.number)):
+                    parts.setdefault(seq, []).append(bytes(data))
+        return {seq: b"".join(pieces) for seq, pieces in parts.items()}
+
+    def bake(
+        self,
+        namespace: str,
+        batches: Sequence[tuple[Sequence[int], Fitted]],
+        *,
+        author: str | None = None,
+        reason: str | None = None,
+    ) -> list[int]:
+        """Append, in one transaction, a record "bake" for the edits (seqs) of each batch; -> the seqs of the records.
+
+        Each was fitted on its own `on` and then on the batches before it. Raises ConflictError, nothing being written,
+        where one of the edits is not current any more.
+        """
+        with self._writing() as writer:
+            wanted = {edit for edits, _ in batches for edit in edits}
+            at = At(None, writer.now)
+            found = {
+                edit.seq: edit
+                for chunk in chunks(wanted)
+                for edit in self._find(writer.connection, namespace=namespace, seqs=chunk, at=at, wanted="current")
+            }
+            if wanted - found.keys():
+                gone = self._find(writer.connection, seqs=sorted(wanted - found.keys())[:5], at=at)
+                which = ", ".join(f"{edit.id} is {edit.state}" for edit in gone)
+                raise ConflictError(
+                    f"the memory has changed while the change was fitted ({which}); nothing was written, run it again"
+                )
+            number = writer.namespace(namespace)
+            made: list[int] = []
+            for edits, fitted in batches:
+                on = fitted._replace(on=(*fitted.on, *made))
+                made.append(writer.bake(number, sorted(edits), on, author, reason))
+            return made
+
+    def unbake(
+        self,
+        namespace: str,
+        edits: Mapping[tuple[str, str], Sequence[int]],
+        *,
+        author: str | None = None,
+        reason: str | None = None,
+    ) -> list[int]:
+        """Append, for each (model's SHA-256, its name), the record that takes these edits out of its weights."""
+        with self._writing() as writer:
+            number = writer.namespace(namespace)
+            return [
+                writer.unbake(number, sorted(seqs), model, name, author, reason)
+                for (model, name), seqs in edits.items()
+            ]
 
     # Backups
 
@@ -975,6 +1158,10 @@ class Journal:
                 return int(connection.exec_driver_sql(query).scalar() or 0)
         files = (self.path, self.path.with_name(DATABASE + "-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
+
+
+class _Preview(Exception):  # noqa: N818 - no error: it ends a transaction that is not to be kept
+    """Raised and caught inside `Journal.preview`."""
 
 
 def _without(names: dict[str, Any], *left_out: str) -> dict[str, Any]:

@@ -7,13 +7,14 @@ so that adding a fact needs no model and takes milliseconds.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -22,11 +23,12 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
-from memedit.edits import DEFAULT_NAMESPACE, Draft, Edit, Hit, Receipt, Record, State
+from memedit.edits import DEFAULT_NAMESPACE, FORGET, Bake, Draft, Edit, Hit, Receipt, Record, State
 from memedit.errors import InputError, JournalError, NotFoundError
 from memedit.fold import fold
 from memedit.journal import Journal
-from memedit.schema import EDITS, Row, hash64, slot_hash, to_micros
+from memedit.patches import KINDS, checked
+from memedit.schema import EDITS, Fitted, Row, hash64, slot_hash, to_micros
 
 if TYPE_CHECKING:  # numpy, and what needs it, is imported when something is searched: `memedit list` starts without
     import numpy as np
@@ -41,6 +43,7 @@ log = logging.getLogger("memedit")
 # EditMemory has a method called list, which hides the type inside the class.
 Edits = list[Edit]
 Records = list[Record]
+Bakes = list[Bake]
 Hits = list[Hit]
 HitLists = list[list[Hit]]
 Names = list[str]
@@ -93,6 +96,8 @@ class EditMemory:
         self._ask_parser: Callable[[str], dict[str, str] | None] | None = None
         self._indexes: dict[str, Index] = {}
         self._lock = threading.RLock()
+        self._whole: EditMemory | None = None
+        self.left_out: frozenset[int] = frozenset()
 
     @classmethod
     def open(
@@ -150,15 +155,31 @@ class EditMemory:
         valid_from: datetime | None = None,
         valid_to: datetime | None = None,
         kind: str = "fact",
+        method: str | None = None,
+        model: object = None,
+        settings: Mapping[str, Any] | None = None,
+        fitted: Fitted | None = None,
     ) -> Receipt:
         """Write a fact. It supersedes what stands for the same subject in a single-valued relation, and nothing else.
 
         What is not given is parsed from the statement. A fact that is current already, in the same words and with the
         same validity, is not written twice: the receipt shows the one that stands.
+
+        With `method` (a name of memedit.methods, with its `settings`) the fact is fitted into the weights of `model`,
+        and the change is written beside it in the same transaction: see memedit.baking, which says what it raises.
+        `fitted` is such a change that was made already.
         """
-        given = _without_self(locals(), "namespace")
+        given = _without_self(locals(), "namespace", "method", "model", "settings", "fitted")
         row = self._row(self._drafted(given), checked_namespace(namespace))
-        written = self.journal.add(namespace, [row])[0]
+        if method is None and (model is not None or settings):
+            raise InputError("a model and settings go with a method that writes into weights; name the method")
+        if kind == FORGET and fitted is None:
+            raise InputError("the kind forget is for what `memedit forget` writes; give another")
+        if method is not None:
+            from memedit.baking import fitted_row  # here: nobody else needs it
+
+            fitted = fitted_row(self, row, method, model, settings or {}, namespace=namespace)
+        written = self.journal.add(namespace, [row], fitted=fitted)[0]
         return self._receipt(written.seq, written.retired)
 
     def add_many(
@@ -320,11 +341,12 @@ class EditMemory:
         limit: int | None = None,
         offset: int = 0,
         as_of: datetime | int | None = None,
+        patches: bool | None = None,
     ) -> Edits:
         """The edits of a namespace that fit, the newest first, at a moment.
 
         `subject` fits the subject or an alias, however written; `text` is part of the statement, in any case; `state`
-        is one of State, or "all".
+        is one of State, or "all"; `patches` is True for the patches alone (memedit.patches), False for all else.
         """
         checked_namespace(namespace)
         if state not in STATES:
@@ -332,9 +354,10 @@ class EditMemory:
         if offset < 0 or (limit is not None and limit < 0):
             raise InputError("limit and offset may not be negative")
         about = None if subject is None else _about(namespace, subject)
-        return self.journal.find(
+        found = self.journal.find(
             namespace=namespace,
             about=about,
+            named=None if patches is None else (_patches(namespace), patches),
             text=text,
             author=author,
             wanted=state,
@@ -342,12 +365,32 @@ class EditMemory:
             offset=offset,
             at=self.journal.at(as_of),
         )
+        if patches:
+            found = [edit for edit in found if edit.kind in KINDS]
+        return [edit for edit in found if edit.seq not in self.left_out] if self.left_out else found
 
     def count(self, namespace: str = DEFAULT_NAMESPACE, state: State | Literal["all"] = "current") -> int:
         """How many edits of a namespace are in a state."""
         if state not in STATES:
             raise InputError(f"there is no state {state!r}; there are: {', '.join(STATES)}")
-        return self.journal.count(checked_namespace(namespace), state)
+        count = self.journal.count(checked_namespace(namespace), state)
+        if self.left_out:
+            count -= len(self.journal.find(namespace=namespace, seqs=self.left_out, wanted=state))
+        return count
+
+    def without(self, seqs: Iterable[int]) -> EditMemory:
+        """The same memory, less these edits where facts are searched, listed or counted; it is closed with this one.
+
+        It is what a model is answered with that has these edits in its weights (memedit.baking).
+        """
+        view = copy.copy(self)
+        view._whole = self._whole or self
+        view.left_out = self.left_out | frozenset(seqs)
+        return view
+
+    def bakes(self, *, namespace: str = DEFAULT_NAMESPACE, as_of: datetime | int | None = None) -> Bakes:
+        """The changes of weights that edits of a namespace are carried by at a moment, in order, in force or not."""
+        return self.journal.bakes(checked_namespace(namespace), self.journal.at(as_of))
 
     def namespaces(self) -> Names:
         """The names of all namespaces that were ever written to, sorted."""
@@ -391,6 +434,8 @@ class EditMemory:
     @property
     def encoder(self) -> Encoder:
         """The encoder, loaded when first asked for."""
+        if self._whole is not None:
+            return self._whole.encoder
         with self._lock:
             if self._encoder is None:
                 spec = self._spec
@@ -413,14 +458,16 @@ class EditMemory:
         namespace: str = DEFAULT_NAMESPACE,
         as_of: datetime | int | None = None,
         floor: float = -1.0,
+        patches: bool = False,
     ) -> Hits:
         """The `k` current edits nearest to a text or unit vector, the nearest first, each once, by its best key.
 
         Edits that score below `floor` are not returned; where none reaches it, no edit is read, which is the fastest
-        search there is. Reads first what other processes have written. The past is scanned exactly.
+        search there is. Patches (memedit.patches) are no facts and only found where they are asked for. Reads first
+        what other processes have written. The past is scanned exactly.
         """
         queries = [query] if isinstance(query, str) else query.reshape(1, -1)
-        return self.search_many(queries, k=k, namespace=namespace, as_of=as_of, floor=floor)[0]
+        return self.search_many(queries, k=k, namespace=namespace, as_of=as_of, floor=floor, patches=patches)[0]
 
     def search_many(
         self,
@@ -430,6 +477,7 @@ class EditMemory:
         namespace: str = DEFAULT_NAMESPACE,
         as_of: datetime | int | None = None,
         floor: float = -1.0,
+        patches: bool = False,
     ) -> HitLists:
         """`search` for each of several texts, or rows of a (q, dimension) array, at one moment."""
         checked_namespace(namespace)
@@ -437,7 +485,9 @@ class EditMemory:
             raise InputError(f"k is how many edits to find, so at least 1, not {k}")
         at = self.journal.at(as_of)
         past = None if as_of is None else self.journal.seqs(namespace, "current", at)
+        apart = [*self.left_out, *([] if patches else self.journal.named(_patches(namespace)))]
         if past is not None:
+            past = sorted(set(past).difference(apart)) if apart else past
             empty = not past
         else:
             empty = namespace not in self._indexes and not self.journal.any_live(namespace)
@@ -454,7 +504,7 @@ class EditMemory:
                 index.sync()
                 at = self.journal.now()
                 _, off = self.journal.standing(namespace, at)
-            found = index.search(vectors, k, off, floor)
+            found = index.search(vectors, k, [*off, *apart], floor)
         else:
             found = index.scan(vectors, past, k, floor)
         seqs = {seq for hits in found for seq, _, _ in hits}
@@ -680,6 +730,10 @@ class EditMemory:
         from memedit.parsing import normalise, parse
 
         draft = cleaned(draft)
+        if draft.kind in KINDS:
+            return _patch_row(checked(draft), namespace)
+        if draft.kind == FORGET:
+            return _patch_row(draft, namespace)
         statement = draft.statement
         begin, end = checked_window(draft.valid_from, draft.valid_to)
         given = {"subject": draft.subject, "relation": draft.relation, "target": draft.target, "prompt": draft.prompt}
@@ -828,9 +882,40 @@ def checked_window(begin: datetime | None, end: datetime | None) -> tuple[int | 
     return first, last
 
 
-def digest(namespace: str, statement: str, begin: int | None, end: int | None) -> int:
-    """What makes two drafts the same fact: the words and the validity."""
-    return hash64("digest", namespace, statement, begin, end)
+def digest(namespace: str, statement: str, begin: int | None, end: int | None, kind: str = "fact") -> int:
+    """What makes two drafts the same fact: the words and the validity; a patch is never the same as a fact."""
+    return hash64("digest", namespace, statement, begin, end, *([kind] if kind in KINDS else []))
+
+
+def _patches(namespace: str) -> int:
+    """The name under which the patches of a namespace are found; no subject's hash is made so."""
+    return hash64("patches", namespace)
+
+
+def _patch_row(draft: Draft, namespace: str) -> Row:
+    """The row of a checked patch: nothing is parsed from it, and it is in no slot."""
+    begin, end = checked_window(draft.valid_from, draft.valid_to)
+    return Row(
+        statement=checked_statement(draft.statement),
+        subject=None,
+        relation=draft.relation,
+        target=_text(draft.target, "the consequence"),
+        prompt=_text(draft.prompt, "the condition", LONGEST_STATEMENT),
+        question=draft.question,
+        aliases=json.dumps(draft.aliases, ensure_ascii=False) if draft.aliases else None,
+        kind=draft.kind,
+        author=draft.author,
+        source=draft.source,
+        reason=draft.reason,
+        valid_from=begin,
+        valid_to=end,
+        cardinality="unknown",
+        keys=None,
+        slot=None,
+        about=None,
+        digest=digest(namespace, draft.statement, begin, end, draft.kind),
+        names=(_patches(namespace),),
+    )
 
 
 def _clean(text: str) -> str:

@@ -53,6 +53,17 @@ _JOURNAL = (
     "CREATE TABLE backup (path TEXT PRIMARY KEY, created_at {big} NOT NULL, purged {big} NOT NULL)",
 )
 
+_WEIGHTS = (
+    # A change of weights beside a record: whose, by what method with what settings, and a hash of what it was fitted
+    # on. Without a method: the record takes edits out of that model's weights again.
+    "CREATE TABLE bake (seq {big} PRIMARY KEY, namespace {big} NOT NULL, model TEXT NOT NULL, name TEXT NOT NULL, "
+    "method TEXT, settings TEXT, base {big}, size {big} NOT NULL)",
+    "CREATE INDEX bake_namespace ON bake (namespace, seq)",
+    # Its bytes, cut into parts: a purge deletes them.
+    "CREATE TABLE bake_part (seq {big} NOT NULL, number {big} NOT NULL, data {bytes} NOT NULL, "
+    "PRIMARY KEY (seq, number))",
+)
+
 
 def _run(connection: Connection, statements: tuple[str, ...]) -> None:
     types = _TYPES[connection.dialect.name]
@@ -62,4 +73,5 @@ def _run(connection: Connection, statements: tuple[str, ...]) -> None:
 
 MIGRATIONS: list[Callable[[Connection], None]] = [
     lambda connection: _run(connection, _JOURNAL),
+    lambda connection: _run(connection, _WEIGHTS),
 ]

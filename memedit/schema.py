@@ -7,6 +7,7 @@ There are no queries here: memedit.rules says what the rows mean, memedit.lookup
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -73,9 +74,12 @@ change = _table("change", "namespace seq edit_seq live")
 encoder_ = _table("encoder", "number identity dimension", texts="identity")
 vector = _table("vector", "id data", raw="data")
 backup_ = _table("backup", "path created_at purged", texts="path")
+bake_ = _table("bake", "seq namespace model name method settings base size", texts="model name method settings")
+part = _table("bake_part", "seq number data", raw="data")
 
 EDITS = ("add", "replace")
-UNDOABLE = ("add", "replace", "remove")
+BAKES = ("bake", "unbake")
+UNDOABLE = (*EDITS, "remove", *BAKES)
 
 
 class Row(NamedTuple):
@@ -109,6 +113,25 @@ class Row(NamedTuple):
     @property
     def windowed(self) -> bool:
         return self.valid_from is not None or self.valid_to is not None
+
+
+class Fitted(NamedTuple):
+    """A change of weights about to be written (memedit.baking): for the model of the SHA-256 `model`, called `name`.
+
+    `settings` is a JSON object; `on` are the seqs of the changes that it was fitted on top of, in order.
+    """
+
+    model: str
+    name: str
+    method: str
+    settings: str
+    data: bytes
+    on: tuple[int, ...] = ()
+
+
+def base_hash(on: Iterable[int]) -> int:
+    """Of the changes below a change: equal where it still stands on what it was fitted on."""
+    return hash64("base", *on)
 
 
 class Written(NamedTuple):

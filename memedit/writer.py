@@ -23,14 +23,18 @@ from memedit.schema import (
     EDITS,
     SEQ_BITS,
     At,
+    Fitted,
     Row,
     Written,
     alias,
+    bake_,
+    base_hash,
     chain,
     change,
     encoder_,
     meta,
     namespace_,
+    part,
     purged,
     record,
     state,
@@ -41,6 +45,8 @@ from memedit.schema import (
 
 if TYPE_CHECKING:  # the journal imports this file
     from memedit.journal import Journal
+
+_PART = 8 << 20  # bytes of one part of a change: far below what either database takes in one value
 
 
 class Writer:
@@ -267,6 +273,32 @@ class Writer:
                 self.connection.execute(sa.delete(vector).where(vector.c.id.in_([base | seq for seq in chunk])))
         self.put(vector, [(base | seq, data) for seq, data in vectors.items() if seq not in gone])
 
+    # Weights
+
+    def keep(self, seq: int, number: int, fitted: Fitted) -> None:
+        """Put a change beside the record `seq`."""
+        size = len(fitted.data)
+        about = (fitted.model, fitted.name, fitted.method, fitted.settings, base_hash(fitted.on), size)
+        self.put(bake_, [(seq, number, *about)])
+        for place, start in enumerate(range(0, size, _PART)):
+            self.put(part, [(seq, place, fitted.data[start : start + _PART])])
+
+    def bake(
+        self, number: int, edits: Sequence[int], fitted: Fitted, author: str | None = None, reason: str | None = None
+    ) -> int:
+        """Append a record that puts edits into weights, with its change; -> its seq."""
+        seq = self.act("bake", number, edits, author, reason)
+        self.keep(seq, number, fitted)
+        return seq
+
+    def unbake(
+        self, number: int, edits: Sequence[int], model: str, name: str, author: str | None, reason: str | None
+    ) -> int:
+        """Append a record that takes edits out of a model's weights; -> its seq."""
+        seq = self.act("unbake", number, edits, author, reason)
+        self.put(bake_, [(seq, number, model, name, None, None, None, 0)])
+        return seq
+
     # Acting on records
 
     def act(self, op: str, number: int, seqs: Sequence[int], author: str | None, reason: str | None) -> int:
@@ -366,6 +398,11 @@ class Writer:
             self.connection.execute(sa.delete(alias).where(alias.c.seq.in_(chunk)))
             rows = [one << SEQ_BITS | seq for one in numbers for seq in chunk]
             self.connection.execute(sa.delete(vector).where(vector.c.id.in_(rows)))
+            # A change that carries several goes as a whole: no part of it can be told apart.
+            shared = sa.select(target.c.seq).where(target.c.target.in_(chunk), target.c.op == "bake")
+            hit = sa.or_(bake_.c.seq.in_(chunk), bake_.c.seq.in_(shared))
+            self.connection.execute(sa.delete(part).where(part.c.seq.in_(sa.select(bake_.c.seq).where(hit))))
+            self.connection.execute(sa.update(bake_).where(hit, bake_.c.size > 0).values(settings="{}", size=0))
         if author is not None:
             acts = sa.update(record).where(record.c.namespace == number, record.c.author == author)
             self.connection.execute(acts.values(author=None, reason=None))

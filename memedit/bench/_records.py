@@ -10,7 +10,6 @@ nothing the edit says, a multi-hop question that gives its first hop away) are l
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from memedit.bench._questions import (
     words,
 )
 from memedit.datasets import reader
+from memedit.datasets._sift import asks_back
 from memedit.edits import Draft
 from memedit.errors import InputError, NotFoundError
 from memedit.parsing import normalise, parse
@@ -203,7 +203,7 @@ def _knowedit(row: Mapping[str, Any], left: Counter[str], *, strict: bool) -> Re
     backwards = []
     for one in portability.get("Logical_Generalization", ()):
         if says(one["prompt"], target) and not says(one["prompt"], subject):
-            if _asks_back(one["prompt"], target, row["prompt"], subject):
+            if asks_back(one["prompt"], target, row["prompt"], subject):
                 backwards.append(one["prompt"])
             else:
                 left["reversed"] += 1
@@ -224,25 +224,6 @@ def _knowedit(row: Mapping[str, Any], left: Counter[str], *, strict: bool) -> Re
 def _other_relations(row: Mapping[str, Any]) -> tuple[Beside, ...]:
     given = (row.get("locality") or {}).get("Relation_Specificity", ())
     return tuple(Beside(one["prompt"], answers(one["ground_truth"])) for one in given)
-
-
-_MUTUAL = re.compile(r"spouse|married|wife|husband|sibling|brother|sister|twin|border", re.IGNORECASE)
-_SIBLINGS = re.compile(r"sibling|brother|sister", re.IGNORECASE)
-
-
-def _asks_back(question: str, target: str, prompt: str, subject: str) -> bool:
-    """Whether a question about the target can be answered by the subject.
-
-    Some of the data's cannot: "B is followed by" for "A is followed by B", "the siblings of B" for A's wife B.
-    """
-    if _SIBLINGS.search(question) and not _SIBLINGS.search(prompt):
-        return False
-    same = _frame(question, target) == _frame(prompt, subject)
-    return not same or bool(_MUTUAL.search(prompt))
-
-
-def _frame(text: str, name: str) -> tuple[str, ...]:
-    return words(text.replace(name, " "))
 
 
 def hallueditbench(folder: Path) -> Dataset:
