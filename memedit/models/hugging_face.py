@@ -10,9 +10,11 @@ abandoned the moment the consumer leaves, and is seeded without touching the ran
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +24,11 @@ from memedit.errors import InputError, ModelError
 from memedit.models._asynchronous import in_thread
 
 if TYPE_CHECKING:  # torch and transformers are imported late: together they cost seconds
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
+
+    from memedit.weights.language_model import LanguageModel
 
 # Parameter -> what it is when the caller says nothing. None: not applied.
 PARAMETERS: dict[str, Any] = {
@@ -53,9 +59,9 @@ class HuggingFace:
         import torch
 
         self.name = f"hf:{name}"
-        self.device = device or _best_device()
+        self.device = device or best_device()
         self._tokenizing = Lock()
-        self._tokenizer, self._model = _load(name, dtype or ("float32" if self.device == "cpu" else "auto"))
+        self._tokenizer, self._model = load_pretrained(name, dtype or ("float32" if self.device == "cpu" else "auto"))
         self._model = self._model.to(torch.device(self.device)).eval()
         self.style: Literal["chat", "completion"] = "chat" if self._tokenizer.chat_template else "completion"
         config = self._model.config.get_text_config()
@@ -92,6 +98,45 @@ class HuggingFace:
     def count_tokens(self, text: str) -> int:
         """Tokens of `text` alone, by the model's own tokenizer."""
         return len(self._encode(text))
+
+    @cached_property
+    def language_model(self) -> LanguageModel:
+        """The weights that answer, to be read and fitted on. Its tokenizer is a copy: no two threads may use one."""
+        from memedit.weights.language_model import LanguageModel
+
+        return LanguageModel(self._model, copy.deepcopy(self._tokenizer), self.name)
+
+    def with_weights(self, model: LanguageModel) -> HuggingFace:
+        """The same model answering with other weights, such as an `edited` twin's; this one is not changed."""
+        made = copy.copy(self)
+        made.__dict__.pop("language_model", None)
+        made._model = model.model
+        return made
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Token -> number; two models with the same one can be mixed."""
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab()
+        return vocabulary
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """The tokens that end a reply."""
+        return frozenset(self._ends)
+
+    def probabilities(self, messages: Sequence[Message], drawn: Sequence[int] = ()) -> NDArray[np.float64]:
+        """(vocabulary,) probabilities of the token after the conversation and the tokens `drawn`, which sum to 1."""
+        import torch
+
+        sequence = torch.tensor([[*self._prompt(messages, 16), *drawn]], device=self.device)
+        with torch.inference_mode():
+            out = self._model(input_ids=sequence, attention_mask=torch.ones_like(sequence))
+        probabilities: NDArray[np.float64] = out.logits[0, -1].double().softmax(dim=-1).cpu().numpy()
+        return probabilities
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """What these tokens say, marks left out."""
+        return self._decode(list(tokens))
 
     def _encode(self, text: str, *, specials: bool = False) -> list[int]:
         with self._tokenizing:  # a fast tokenizer must not be used by two threads at once
@@ -177,7 +222,8 @@ class HuggingFace:
         return text
 
 
-def _best_device() -> str:
+def best_device() -> str:
+    """ "cuda" or "mps" where there is one, else "cpu"."""
     import torch
 
     if torch.cuda.is_available():
@@ -200,8 +246,18 @@ def _no_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _load(name: str, dtype: str) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+def load_pretrained(name: str, dtype: str, *, causal: bool = True) -> tuple[Any, Any]:
+    """(tokenizer, model) by hub name or folder, on the CPU. `causal=False` also takes T5, BART and BERT, as they are.
+
+    Raises ModelError where it cannot be loaded.
+    """
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForMaskedLM,
+        AutoModelForSeq2SeqLM,
+        AutoTokenizer,
+    )
 
     looks_like_path = name.startswith((".", "~", os.sep)) or name.count("/") > 1
     folder = Path(name).expanduser()
@@ -210,17 +266,22 @@ def _load(name: str, dtype: str) -> tuple[Any, Any]:
     where = str(folder) if folder.is_dir() else name
     try:
         config = AutoConfig.from_pretrained(where)
-        if getattr(config, "is_encoder_decoder", False):
+        encodes = getattr(config, "is_encoder_decoder", False)
+        if causal and encodes:
             raise ModelError(
                 f"{name!r} is an encoder-decoder ({config.model_type}); memedit asks causal language models, such as "
                 "GPT-2, Llama or Qwen"
             )
+        masks = not causal and any("MaskedLM" in kind for kind in config.architectures or ())
+        auto: Any = AutoModelForSeq2SeqLM if encodes else AutoModelForMaskedLM if masks else AutoModelForCausalLM
         with _no_bar():
-            return AutoTokenizer.from_pretrained(where), AutoModelForCausalLM.from_pretrained(where, dtype=dtype)
+            return AutoTokenizer.from_pretrained(where), auto.from_pretrained(where, dtype=dtype)
     except (OSError, ValueError, KeyError, ImportError) as error:
         advice = "check its files" if folder.is_dir() else "check the name, and that the hub can be reached"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(f"{name!r} cannot be loaded as a causal language model; {advice}: {reason}") from error
+        raise ModelError(
+            f"{name!r} cannot be loaded as a {'causal ' if causal else ''}language model; {advice}: {reason}"
+        ) from error
 
 
 def render_completion(messages: Sequence[Message]) -> str:

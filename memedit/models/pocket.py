@@ -6,6 +6,8 @@ template it is asked by completion, in the one format that it was trained on, an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal
@@ -14,19 +16,26 @@ from memedit.errors import ModelError
 from memedit.models.hugging_face import HuggingFace
 
 
+@contextmanager
+def pocket_folder(folder: str | None = None) -> Iterator[Path]:
+    """The shipped model's files, or those in `folder`. Raises ModelError where they are missing."""
+    with as_file(files("memedit") / "pocket") as shipped:
+        path = Path(folder) if folder else shipped
+        if not (path / "config.json").is_file():
+            raise ModelError(
+                f"the pocket model is not in {path}; reinstall memedit, or train it with "
+                "`python -m memedit.training.pocket`"
+            )
+        yield path
+
+
 class Pocket(HuggingFace):
     """The shipped model, or the one in `folder`. Raises ModelError where its files are missing."""
 
     demonstrations = 0
 
     def __init__(self, folder: str | None = None) -> None:
-        with as_file(files("memedit") / "pocket") as shipped:
-            path = Path(folder) if folder else shipped
-            if not (path / "config.json").is_file():
-                raise ModelError(
-                    f"the pocket model is not in {path}; reinstall memedit, or train it with "
-                    "`python -m memedit.training.pocket`"
-                )
+        with pocket_folder(folder) as path:
             super().__init__(str(path), device="cpu")
         self.name = "pocket"
         self.style: Literal["chat", "completion"] = "completion"

@@ -1,0 +1,166 @@
+"""What a method's settings are, and what they become where a user says nothing.
+
+A setting that is None is chosen by the model: by what was measured for that very model (`MEASURED`), else by what the
+method's paper or code used for its family and depth (`PUBLISHED`, and `layers_for`). A change records what was chosen.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from memedit.errors import InputError
+
+if TYPE_CHECKING:
+    from memedit.weights.language_model import LanguageModel
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a method, for listings."""
+
+    name: str
+    type: str
+    default: Any
+    about: str
+
+
+def settings_of(method: type) -> list[Setting]:
+    """A method's settings in their order, each with its docstring."""
+    about: dict[str, str] = {}
+    for owner in method.__mro__:
+        about = {**_docstrings(owner), **about}
+    return [
+        Setting(field.name, str(field.type), None if field.default is MISSING else field.default, about[field.name])
+        for field in fields(method)
+    ]
+
+
+def _docstrings(owner: type) -> dict[str, str]:
+    """Name -> the string that stands below it in the class's source."""
+    import sys
+
+    file = getattr(sys.modules.get(owner.__module__), "__file__", None)
+    if file is None or not owner.__module__.startswith("memedit."):
+        return {}
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    body = next((n.body for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == owner.__name__), [])
+    return {
+        named.target.id: " ".join(said.value.value.split())
+        for named, said in pairwise(body)
+        if isinstance(named, ast.AnnAssign) and isinstance(named.target, ast.Name)
+        if isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant) and isinstance(said.value.value, str)
+    }
+
+
+def name_of(method: object) -> str:
+    """The method's name in the registry: its file's."""
+    return type(method).__module__.rpartition(".")[2]
+
+
+def recorded(method: Any) -> dict[str, Any]:
+    """Settings as a change keeps them: JSON-ready."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(method).items()}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What defaults depend on."""
+
+    family: str
+    depth: int
+    """Blocks of the stack."""
+    width: int
+    """Of the residual stream."""
+
+
+def shape_of(model: LanguageModel) -> Shape:
+    """The model's family, depth and width; of an encoder-decoder the decoder's."""
+    from memedit.weights.layout import FAMILIES, layout_of
+
+    layout = layout_of(model.model)
+    layout = layout_of(model.model, list(FAMILIES[layout.family])[-1])
+    width = model.model.get_input_embeddings().weight.shape[1]
+    return Shape(layout.family, layout.layers(model.model), int(width))
+
+
+# What each paper or its code used; a pair is (GPT-2, GPT-J, GPT-NeoX and OPT; all others, which the field treats as
+# it treats LLaMA).
+_SEARCH: dict[str, Any] = {"steps": (20, 25), "rate": 0.5, "kl": 0.0625, "decay": 0.5, "clamp": 4.0, "stop": 0.05}
+_MEMIT: dict[str, Any] = {**_SEARCH, "clamp": (0.75, 4.0), "decay": (0.5, 1e-3), "covariance_weight": 15_000.0}
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "fine_tune": {"rate": 5e-4, "steps": 25},
+    "ft_l": {"rate": 5e-4, "steps": 25, "epsilon": 5e-4},
+    "ft_m": {"rate": 5e-4, "steps": 25},
+    "lora": {"rate": 5e-3, "steps": 50},
+    "rome": _SEARCH,
+    "r_rome": _SEARCH,
+    "emmet": {**_SEARCH, "covariance_weight": 1.0},
+    "memit": _MEMIT,
+    "pmet": {**_MEMIT, "steps": 30, "rate": (0.2, 0.5), "kl": 1.0, "clamp": 0.75, "covariance_weight": 6_000.0},
+    "alphaedit": {**_MEMIT, "rate": (0.5, 0.1), "threshold": 2e-2, "penalty": (10.0, 1.0)},
+}
+del PUBLISHED["alphaedit"]["covariance_weight"]
+
+_OLDER = ("gpt2", "gptj", "gpt_neox", "opt")
+
+# Where the papers edited, by family and depth: ROME's layer, MEMIT's last one.
+_ROME_LAYERS = {
+    ("gpt2", 24): 8, ("gpt2", 36): 12, ("gpt2", 48): 17, ("gptj", 28): 5, ("gpt_neox", 44): 15, ("llama", 32): 5,
+    ("mistral", 32): 5, ("qwen2", 28): 5,
+}  # fmt: skip
+_MEMIT_LAYERS = {
+    ("gpt2", 48): (13, 17), ("gptj", 28): (3, 8), ("llama", 32): (4, 8), ("mistral", 32): (4, 8), ("qwen2", 28): (4, 8),
+}  # fmt: skip
+
+MEASURED: dict[Shape, dict[str, dict[str, Any]]] = {}
+"""Settings that were measured for one model and differ from the published ones."""
+
+
+def layers_for(name: str, shape: Shape) -> tuple[int, ...]:
+    """The layers that a method edits where nobody says which: as published, else at the same share of the depth."""
+    key, depth = (shape.family, shape.depth), shape.depth
+    share = 0.35 if shape.family in ("gpt2", "gpt_neox", "opt") else 0.17
+    single = _ROME_LAYERS.get(key, round(share * depth))
+    if name in ("memit", "pmet", "alphaedit"):
+        first, last = _MEMIT_LAYERS.get(key, (max(0, single - 2), min(depth - 1, single + 2)))
+        return tuple(range(first, last + 1))
+    if name == "fine_tune":
+        return tuple(range(max(0, depth - 3), depth))
+    if name == "lora":
+        return tuple(range(depth))
+    return (0,) if name == "ft_l" else (single,)
+
+
+def chosen(method: Made, model: LanguageModel) -> Made:
+    """The method with every None among its settings chosen by the model (but `corpus`, which may be None).
+
+    Raises InputError for a layer that the model has not.
+    """
+    name, shape = name_of(method), shape_of(model)
+    older = shape.family in _OLDER
+    known: dict[str, Any] = {
+        key: (value[0] if older else value[1]) if isinstance(value, tuple) else value
+        for key, value in PUBLISHED.get(name, {}).items()
+    }
+    measured: Mapping[str, Any] = MEASURED.get(shape, {}).get(name, {})
+    known = {"layers": layers_for(name, shape), **known, **measured}
+    known.setdefault("layer", known["layers"][-1])
+    missing = [field.name for field in fields(method) if getattr(method, field.name) is None]  # type: ignore[arg-type]
+    made: Made = replace(method, **{key: known[key] for key in missing if key in known})  # type: ignore[type-var]
+    for layer in _layers(made):
+        if not 0 <= layer < shape.depth:
+            raise InputError(f"there is no layer {layer} in this model; its layers are 0 to {shape.depth - 1}")
+    return made
+
+
+def _layers(method: Any) -> Iterator[int]:
+    if (single := getattr(method, "layer", None)) is not None:
+        yield single
+    yield from getattr(method, "layers", None) or ()

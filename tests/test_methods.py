@@ -1,0 +1,237 @@
+"""The promise of every weight-changing method, on a tiny model of every family; one test for all of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from tiny import CAUSAL, FAMILIES, REQUESTS
+
+from memedit.errors import InputError, NotFoundError
+from memedit.methods import make, methods
+from memedit.methods._settings import settings_of
+from memedit.weights.change import Change, applied, edited, state_of, view
+from memedit.weights.language_model import LanguageModel, Request
+from memedit.weights.rows import probabilities
+from memedit.weights.value import search
+
+OURS = ("fine_tune", "ft_l", "ft_m", "lora", "rome", "r_rome", "memit", "pmet", "emmet", "alphaedit")
+"""Knowledge neurons and erasure make other promises, tested beside them."""
+LOCATED = OURS[4:]
+# Settings that let an edit take on three layers of noise, in few steps.
+_SEARCH = {"steps": 12, "rate": 0.3, "decay": 0.0, "clamp": 6.0, "stop": 0.01, "texts": 24}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "fine_tune": {"rate": 1e-2, "steps": 8},
+    "ft_l": {"rate": 2e-2, "steps": 8, "epsilon": 5e-2, "layer": 2},
+    "ft_m": {"rate": 3e-2, "steps": 8, "layer": 2},
+    "lora": {"rate": 2e-2, "steps": 8},
+    "rome": {**_SEARCH, "layer": 1},
+    "r_rome": {**_SEARCH, "layer": 1},
+    "emmet": {**_SEARCH, "layer": 1},
+    "memit": {**_SEARCH, "layers": (0, 1), "covariance_weight": 0.1},
+    "pmet": {**_SEARCH, "layers": (0, 1), "covariance_weight": 0.1},
+    "alphaedit": {**_SEARCH, "layers": (0, 1), "threshold": 1e9, "penalty": 0.1},
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMEDIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def fit(name: str, model: LanguageModel, requests: Any = REQUESTS[:1], **settings: Any) -> Change:
+    return make(name, **{**SETTINGS[name], **settings}).fit(model, requests)
+
+
+def bits(model: LanguageModel) -> dict[str, bytes]:
+    return {name: bytes(p.detach().reshape(-1).view(torch.uint8).numpy()) for name, p in model.model.named_parameters()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", OURS)
+def test_the_edit_takes_the_model_is_untouched_and_undo_is_exact(name: str, family: str, tmp_path: Path) -> None:
+    model = tiny.shared(family)
+    before, was = bits(model), probabilities(model, REQUESTS[:1])
+    if name in LOCATED and family not in CAUSAL:
+        with pytest.raises(InputError, match=f"does not work on models of type '{family}'.*gpt2.*phi.*any"):
+            fit(name, model)
+        assert bits(model) == before
+        return
+    change = fit(name, model)
+    assert bits(model) == before
+    assert change.method == name
+    assert change.model_hash == model.hash
+    assert change.deltas
+    assert make(name, **change.settings) == make(name, **json.loads(json.dumps(dict(change.settings))))
+    change.save(tmp_path / "change.safetensors")
+    with applied(model, Change.load(tmp_path / "change.safetensors")):
+        now = probabilities(model, REQUESTS[:1])
+        assert bits(model) != before
+    assert now > was + 0.3
+    assert bits(model) == before
+    assert torch.equal(probabilities(edited(model, change), REQUESTS[:1]), now)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_no_requests_are_no_change(name: str) -> None:
+    change = fit(name, tiny.shared("gpt2"), ())
+    assert change.deltas == ()
+    with applied(tiny.shared("gpt2"), change):
+        pass
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_several_requests_all_take(name: str) -> None:
+    model = tiny.shared("llama")
+    was = probabilities(model, REQUESTS)
+    # Each search is for its own request: on a model this small the three must not pull too hard on each other.
+    settings = {"steps": 25} if name in LOCATED else {"steps": 25, "batch": 2}
+    now = probabilities(edited(model, fit(name, model, REQUESTS, **settings)), REQUESTS)
+    assert (now > was).all()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_same_seed_gives_the_same_change(name: str) -> None:
+    first, second = (fit(name, tiny.build("gpt2")) for _ in range(2))
+    for one, other in zip(first.deltas, second.deltas, strict=True):
+        assert torch.equal(one.matrix(), other.matrix())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", OURS)
+def test_half_precision(name: str, dtype: torch.dtype) -> None:
+    model = tiny.build("gpt2", dtype)
+    before, was = bits(model), probabilities(model, REQUESTS[:1])
+    change = fit(name, model)
+    with applied(model, change):
+        assert probabilities(model, REQUESTS[:1]) > was + 0.2
+        assert {p.dtype for p in model.model.parameters()} == {dtype}
+    assert bits(model) == before
+    assert {t.dtype for d in change.deltas for t in (d.left, d.right, d.full) if t is not None} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_failure_half_way_leaves_the_model_untouched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.build("gpt2")
+    before, flags = bits(model), [p.requires_grad for p in model.model.parameters()]
+    calls = 0
+
+    def failing(*given: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise RuntimeError("out of memory")
+        return real(*given, **named)
+
+    real = torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        fit(name, model)
+    assert bits(model) == before
+    assert [p.requires_grad for p in model.model.parameters()] == flags
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.model.modules())
+
+
+def test_changes_stack_and_come_out_in_any_order() -> None:
+    model = tiny.build("llama")
+    before = bits(model)
+    changes = [fit(name, model, [request]) for name, request in zip(("r_rome", "memit", "ft_m"), REQUESTS, strict=True)]
+    alone = bits(edited(model, changes[2]))
+    contexts = [applied(model, change) for change in changes]
+    for context in contexts:
+        context.__enter__()
+    assert bits(model) == bits(edited(tiny.build("llama"), *changes))
+    contexts[0].__exit__(None, None, None)
+    contexts[1].__exit__(None, None, None)
+    assert bits(model) == alone
+    contexts[2].__exit__(None, None, None)
+    assert bits(model) == before
+
+
+def test_rome_one_by_one_is_rome_in_a_row() -> None:
+    model = tiny.shared("gpt2")
+    whole = edited(model, fit("rome", model, REQUESTS[:2]))
+    first = fit("rome", model, REQUESTS[:1])
+    second = fit("rome", edited(model, first), REQUESTS[1:2])
+    assert second.model_hash == model.hash
+    name = first.deltas[0].name
+    torch.testing.assert_close(
+        view(whole.model, name), view(edited(model, first, second).model, name), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", ["memit", "pmet", "emmet", "alphaedit"])
+def test_a_batch_searches_each_request_as_if_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = []
+
+    def spy(*given: Any) -> Any:
+        found.append(search(*given))
+        return found[-1]
+
+    monkeypatch.setattr("memedit.weights.value.search", spy)
+    model = tiny.shared("gpt2")
+    fit(name, model, REQUESTS)
+    for request in REQUESTS:
+        fit(name, model, [request])
+    together, *alone = found
+    for site, delta in together.delta.items():
+        torch.testing.assert_close(delta, torch.cat([one.delta[site] for one in alone]), rtol=1e-3, atol=1e-4)
+
+
+def test_alphaedit_is_given_what_its_earlier_changes_left() -> None:
+    model = tiny.shared("gpt2")
+    method = make("alphaedit", **SETTINGS["alphaedit"])
+    first = method.fit(model, REQUESTS[:2])
+    assert {key: tuple(rows.shape) for key, rows in first.state.items()} == {"keys.0": (2, 64), "keys.1": (2, 64)}
+    on_top = edited(model, first)
+    knowing, not_knowing = (method.fit(on_top, REQUESTS[2:], state=s) for s in (state_of([first]), None))
+    assert tuple(knowing.state["keys.0"].shape) == (1, 64)
+    moved = [
+        (next(d for d in change.deltas if ".0." in d.name).matrix().double() @ first.state["keys.0"].double().T).norm()
+        for change in (knowing, not_knowing)
+    ]
+    assert moved[0] < 0.8 * moved[1]
+    assert first.notes["null_space"] == {"0": 64, "1": 64}
+
+
+def test_what_cannot_be_is_refused() -> None:
+    model = tiny.shared("gpt2")
+    with pytest.raises(InputError, match=r"there is no layer 7 in this model; its layers are 0 to 2"):
+        fit("rome", model, layer=7)
+    with pytest.raises(InputError, match=r"subject 'Nowhere' does not stand in the prompt"):
+        fit("r_rome", model, [Request("The capital of Ostland is", "Nowhere", "Brill")])
+    with pytest.raises(InputError, match=r"rome has no setting speed; there are: .*layer"):
+        make("rome", speed=3)
+    with pytest.raises(NotFoundError, match=r"no corpus at /no/such/file"):
+        fit("rome", model, corpus="/no/such/file")
+    with pytest.raises(InputError, match=r"no null space below 1e-30: the smallest eigenvalue"):
+        fit("alphaedit", model, threshold=1e-30)
+
+
+def test_a_corpus_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("The river of Ostland is green .\n\nVela Marsh was born in Dorne\n" * 5)
+    change = fit("r_rome", tiny.shared("gpt2"), corpus=str(tmp_path / "corpus.txt"), ridge=0.1)
+    assert change.settings["corpus"] == str(tmp_path / "corpus.txt")
+    assert len(change.notes["corpus_hash"]) == 64
+    assert change.notes["corpus_hash"] != fit("r_rome", tiny.shared("gpt2")).notes["corpus_hash"]
+
+
+def test_lora_without_peft_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    with pytest.raises(InputError, match=r"pip install 'memedit\[lora\]'"):
+        fit("lora", tiny.shared("gpt2"))
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_says_what_it_is(name: str) -> None:
+    method = methods.get(name)
+    assert method.family in ("fine-tuning", "locate-then-edit", "privacy")
+    assert any(year in method.source for year in map(str, range(2019, 2027)))
+    assert set(method.models) <= {*tiny.FAMILIES, "gemma2", "gemma3_text", "phi3"}
+    assert [setting.name for setting in settings_of(method)] == [field.name for field in fields(method)]
+    assert all(setting.about for setting in settings_of(method))
