@@ -13,12 +13,14 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memedit import terminal
 from memedit.edits import DEFAULT_NAMESPACE, Answer, Edit, Message
 from memedit.errors import InputError, MemEditError
+from memedit.patches import conditional_of, feedback_draft
 
 if TYPE_CHECKING:
     from memedit.editor import Editor
@@ -52,6 +54,8 @@ class Chat:
             "undo": self.undo,
             "why": self.why,
             "facts": self.facts,
+            "patch": self.patch,
+            "wrong": self.wrong,
             "clear": self.clear,
             "help": self.help,
             "quit": self.quit,
@@ -154,7 +158,8 @@ class Chat:
     def why(self, text: str) -> None:
         """Say why the last reply came about, or what would be decided about a question."""
         if text:
-            decision = self.editor.decide([*self.messages, Message("user", text)], namespace=self.namespace)
+            messages = [*self.messages, Message("user", text)]
+            decision = self.editor.decide(messages, namespace=self.namespace, weights=True)
         elif self.last is None or self.last.decision is None:
             raise InputError("nothing has been asked yet; /why QUESTION says what would be decided")
         else:
@@ -169,11 +174,32 @@ class Chat:
 
     def facts(self, text: str) -> None:
         """List the facts, or those that hold some words."""
-        found = self.memory.list(namespace=self.namespace, limit=100, text=text or None)
+        found = self.memory.list(namespace=self.namespace, limit=100, text=text or None, patches=False)
         for edit in found:
             self.say(f"{edit.id}  {edit.statement}")
         if not found or len(found) == 100:
             self.say("the newest 100; `memedit list` shows more" if found else "no such facts")
+
+    def patch(self, text: str) -> None:
+        """Write a patch, “if …, then …”; without words, list those there are."""
+        if not text:
+            found = self.memory.list(namespace=self.namespace, patches=True)
+            for edit in found:
+                self.say(f"{edit.id}  {edit.statement}")
+            if not found:
+                self.say("no patches; /patch if the user asks for …, then decline")
+            return
+        edit = self.memory.add(text, namespace=self.namespace, kind="patch").edit
+        reply = conditional_of(edit).reply
+        self.say(f"{edit.id}  {edit.statement}")
+        self.say("the model is told so" if reply is None else f"the reply is then: {reply}")
+
+    def wrong(self, text: str) -> None:
+        """Say what was meant, for the next time; “I mean …” is about the last question."""
+        question = next((message.content for message in reversed(self.messages) if message.role == "user"), None)
+        draft = feedback_draft(text, question)
+        [id_] = self.memory.add_many([replace(draft, author=self.memory.author)], namespace=self.namespace)
+        self.say(f"{id_}  {draft.statement}")
 
     def clear(self, text: str) -> None:
         """Begin a new conversation; the facts stay."""
@@ -188,6 +214,8 @@ class Chat:
             "undo": " [N]",
             "why": " [QUESTION]",
             "facts": " [WORDS]",
+            "patch": " [IF …, THEN …]",
+            "wrong": " [WHEN I ASK …,] I MEAN …",
         }
         for name, function in self.commands.items():
             self.say(f"/{name + arguments.get(name, ''):<18} {function.__doc__}")

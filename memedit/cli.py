@@ -23,7 +23,7 @@ from memedit.errors import InputError, MemEditError, NotFoundError
 
 if TYPE_CHECKING:
     from memedit.editor import Editor
-    from memedit.edits import Edit, Receipt, Record
+    from memedit.edits import Bake, Edit, Receipt, Record
     from memedit.memory import EditMemory
     from memedit.settings import Settings
 
@@ -393,30 +393,19 @@ def _yes(function: Function) -> Function:
 
 
 def _gate_options(function: Function) -> Function:
-    """Options of the verbs that ask a model."""
+    """Options of the verbs that ask a model, or would."""
     options = (
         click.option("--model", metavar="SPEC", help="pocket, hf:NAME, provider:model or scripted:FILE."),
-        click.option("--answerer", metavar="NAME", help="What answers questions in scope."),
-        *_SCOPE_OPTIONS,
+        click.option("--answerer", metavar="NAME", help="What answers questions that edits bear on [auto]."),
+        click.option("--scope", metavar="NAME", help="What decides whether an edit bears on a question."),
+        click.option(
+            "--false-fire",
+            type=float,
+            metavar="SHARE",
+            help="Share of unrelated questions on which an edit may fire, between 0 and 1.",
+        ),
     )
     for option in reversed(options):
-        function = option(function)
-    return function
-
-
-_SCOPE_OPTIONS = (
-    click.option("--scope", metavar="NAME", help="What decides whether an edit bears on a question."),
-    click.option(
-        "--false-fire",
-        type=float,
-        metavar="SHARE",
-        help="Share of unrelated questions on which an edit may fire, between 0 and 1.",
-    ),
-)
-
-
-def _scope_options(function: Function) -> Function:
-    for option in reversed(_SCOPE_OPTIONS):
         function = option(function)
     return function
 
@@ -475,7 +464,7 @@ def _show_records(records: Iterable[Record]) -> None:
 
 
 def _acts_on(record: Record) -> str:
-    targets = " ".join(record.targets)
+    targets = " ".join(record.targets[:20]) + (" …" if len(record.targets) > 20 else "")
     if record.statement and targets:
         return f"{record.statement} (for {targets})"
     return record.statement or targets
@@ -484,16 +473,37 @@ def _acts_on(record: Record) -> str:
 @verb('memedit add "The CEO of Acme is Dana Li" --alias "Acme Corp"', json=True)
 @click.argument("statement", nargs=-1, required=True)
 @_draft_options
+@click.option("--method", metavar="NAME", help="Write it into a model's weights too; `memedit methods` lists them.")
+@click.option("--model", metavar="SPEC", help="That model: pocket or hf:NAME_OR_PATH [env: MEMEDIT_MODEL].")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the method; repeatable.")
 def add(session: Session, statement: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Write a fact; `-` reads it from standard input.
 
     An older fact with the same subject and single-valued relation is superseded and stays in the history.
     """
-    text = _words(statement)
+    text, given = _words(statement), _given(**options)
+    if "method" in given:
+        from memedit.baking import settings_of
+
+        given["model"] = session.settings(model=given.get("model")).model
+        given["settings"] = settings_of(given.get("settings", ()))
     with session.open(create=True) as memory:
         before = memory.journal.head()
-        receipt = memory.add(text, namespace=session.scope_of, **_given(**options))
+        receipt = memory.add(text, namespace=session.scope_of, **given)
         _show_receipt(session, receipt, new=receipt.edit.seq > before, as_json=as_json)
+        if "method" in given:
+            _tell_weights(session, memory, receipt.edit)
+
+
+def _tell_weights(session: Session, memory: EditMemory, edit: Edit | None = None) -> None:
+    """Where an edit is in weights, and what of the weights was not fitted anew."""
+    from memedit import baking
+
+    for one in baking.of_edit(memory, edit) if edit is not None else ():
+        if one.in_force:
+            session.notice(f"in the weights of {one.model} by {one.method} ({one.size:,} bytes)")
+    for line in baking.advice(memory.bakes(namespace=edit.namespace if edit else session.scope_of)):
+        session.notice(line)
 
 
 @verb('memedit ask "Who runs Acme?"', json=True)
@@ -526,9 +536,12 @@ def ask(session: Session, question: tuple[str, ...], as_of: datetime | int | Non
         terminal.reply(replies)
         answer = replies.answer
         for hit in answer.edits:
-            session.notice(f"(edit {hit.edit.id}, p = {hit.probability or 0:.2f}: {hit.edit.statement})")
+            known = "" if hit.probability is None else f", p = {hit.probability:.2f}"
+            session.notice(f"(edit {hit.edit.id}{known}: {hit.edit.statement})")
         if answer.base_untouched:
             session.notice("(no edit bears on this: the model's own reply)")
+        for note in replies.standing.notes():
+            session.notice(f"({note})")
 
 
 def _used(edit: Edit, probability: float | None) -> dict[str, object]:
@@ -537,14 +550,14 @@ def _used(edit: Edit, probability: float | None) -> dict[str, object]:
 
 @verb('memedit explain "Who runs Acme?"', json=True)
 @click.argument("question", nargs=-1, required=True)
-@_scope_options
+@_gate_options
 @_as_of
 def explain(
     session: Session, question: tuple[str, ...], as_of: datetime | int | None, as_json: bool, **given: Any
 ) -> None:
-    """Show which facts a question would use, and why.
+    """Show which facts a question would use, who answers, and why.
 
-    No model is asked, and none is loaded.
+    No base model is asked, and none is loaded.
     """
     from memedit.edits import Message
 
@@ -552,7 +565,11 @@ def explain(
     with session.open(create=True) as memory:
         editor = session.editor(memory, **given)
         session.catch_up(memory)
-        decision = editor.decide([Message("user", text)], as_of=as_of)
+        messages = [Message("user", text)]
+        decision = editor.decide(messages, as_of=as_of, weights=True)
+        choices = editor.choices(messages, decision, as_of=as_of)
+        for note in editor.standing(as_of, load=False).notes():
+            session.notice(note)
     chosen = {hit.edit.id for hit in decision.hits}
     if as_json:
         terminal.emit(
@@ -569,6 +586,7 @@ def explain(
                     for hit in decision.candidates
                 ],
                 "notes": decision.notes,
+                "answerers": [{"name": choice.name, "reason": choice.reason} for choice in choices],
             }
         )
         return
@@ -587,6 +605,10 @@ def explain(
         session.notice(note)
     verdict = f"in scope ({decision.label})" if decision.in_scope else "out of scope: the model would answer by itself"
     session.notice(f"{verdict}; threshold p >= {decision.threshold:.3f}, scope {decision.scope}")
+    for number, choice in enumerate(choices):
+        session.notice(
+            f"{'asked first' if number == 0 else 'then, where it hands back'}: {choice.name} ({choice.reason})"
+        )
 
 
 STATES = ("current", "superseded", "removed", "undone", "not_yet", "expired", "purged", "all")
@@ -648,7 +670,7 @@ def search(session: Session, query: tuple[str, ...], k: int, as_of: datetime | i
         raise InputError("the query is empty; give some words to search for")
     with session.open() as memory:
         session.catch_up(memory)
-        hits = memory.search(text, k=k, namespace=session.scope_of, as_of=as_of)
+        hits = memory.search(text, k=k, namespace=session.scope_of, as_of=as_of, patches=True)
     if as_json:
         terminal.emit({"hits": [{"score": hit.score, "key": hit.key, "edit": hit.edit} for hit in hits]})
         return
@@ -662,12 +684,22 @@ def search(session: Session, query: tuple[str, ...], k: int, as_of: datetime | i
 @_as_of
 def show(session: Session, id: str, as_of: datetime | int | None, as_json: bool) -> None:  # noqa: A002 - the verb's word
     """Show one edit with all that is known about it."""
+    from memedit.baking import of_edit
+
     with session.open(reading=True) as memory:
         edit = memory.get(id, as_of=as_of)
+        bakes = of_edit(memory, edit, as_of=as_of)
     if as_json:
-        terminal.emit(edit)
+        terminal.emit({**terminal.jsonable(edit), "weights": bakes} if bakes else edit)
         return
-    terminal.facts((field.name.replace("_", " "), terminal.shown(getattr(edit, field.name))) for field in fields(edit))
+    named = [(field.name.replace("_", " "), terminal.shown(getattr(edit, field.name))) for field in fields(edit)]
+    terminal.facts([*named, *(("weights", _of_weights(bake)) for bake in bakes)])
+
+
+def _of_weights(bake: Bake) -> str:
+    shared = f", with {_count(len(bake.edits) - 1, 'other edit')}" if len(bake.edits) > 1 else ""
+    state = "in force" if bake.in_force else "not in force"
+    return f"{bake.method} on {bake.model}{shared}: {state}{', not refitted' if bake.stale else ''}"
 
 
 @verb("memedit history --subject Acme\nmemedit history e-0123456789", json=True)
@@ -715,6 +747,7 @@ def undo(session: Session, yes: bool, as_json: bool, **given: Any) -> None:
             if [r.id for r in memory.preview_undo(**which)] != [r.id for r in found]:
                 raise InputError("the memory has changed in the meantime, and nothing was undone; run it again")
         undone = memory.undo(**which)
+        _tell_weights(session, memory)
     if as_json:
         terminal.emit({"undone": undone})
         return
@@ -743,6 +776,7 @@ def remove(session: Session, ids: tuple[str, ...], yes: bool, as_json: bool, **g
                 session.notice(f"would remove {edit.id}  {edit.statement}")
             terminal.confirm(f"Remove {_count(len(edits), 'edit')}?", yes=False)
         records = [memory.remove(edit.id, **_given(**given)) for edit in edits]
+        _tell_weights(session, memory)
     if as_json:
         terminal.emit({"removed": edits, "records": records})
         return
@@ -794,6 +828,7 @@ def purge(session: Session, yes: bool, as_json: bool, **given: Any) -> None:
                 session.notice(f"and {len(meant) - 20:,} more")
             terminal.confirm(f"Erase {_count(len(meant), 'edit')} for good?", yes=False)
         erased = memory.purge(**which, namespace=session.scope_of)
+        _tell_weights(session, memory)
     from memedit.chat import erase_history
 
     if erase_history():

@@ -1,8 +1,9 @@
 """Editor: a memory, a scope and an answerer over a base model, asked like a chat model.
 
 The scope decides. Out of scope the base model is given the caller's own messages object and parameters, and its stream
-is handed through; in scope the answerer makes the reply. Whether the base was left untouched is not inferred from the
-decision: a witness between answerer and model notes what the model was given in truth.
+is handed through; in scope, or for another label that it wants, the answerer makes the reply, unless it hands back.
+Whether the base was left untouched is not inferred from the decision: a witness between answerer and model notes what
+the model was given in truth.
 """
 
 from __future__ import annotations
@@ -15,9 +16,23 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from memedit.answerers import Answerer, answerers
-from memedit.edits import DEFAULT_NAMESPACE, Answer, Decision, Message
-from memedit.errors import InputError
+from memedit.answerers import (
+    Answerer,
+    Choice,
+    Chooser,
+    HandBack,
+    Retriever,
+    abegun,
+    answerers,
+    begun,
+    bound,
+    for_answerer,
+    note_hand_back,
+    wanted,
+)
+from memedit.baking import Standing, Weights
+from memedit.edits import DEFAULT_NAMESPACE, Answer, Decision, Hit, Message
+from memedit.errors import InputError, NotFoundError
 from memedit.models import BaseModel, load_model
 from memedit.scope import Scope, load_scope
 
@@ -46,7 +61,7 @@ class Editor:
         model: object = "pocket",
         *,
         scope: str | Scope = "two_stage",
-        answerer: str | Answerer = "ike",
+        answerer: str | Answerer = "auto",
         namespace: str = DEFAULT_NAMESPACE,
         false_fire: float | None = None,
         calibration: Path | None = None,
@@ -63,6 +78,7 @@ class Editor:
         self.answerer: Answerer = answerers.get(answerer)() if isinstance(answerer, str) else answerer
         self._model_spec = model
         self._model_lock = Lock()
+        self._weights = Weights(memory)
 
     @cached_property
     def _model(self) -> BaseModel:
@@ -75,13 +91,88 @@ class Editor:
             return self._model
 
     def decide(
-        self, question: Question, *, as_of: datetime | int | None = None, namespace: str | None = None
+        self,
+        question: Question,
+        *,
+        as_of: datetime | int | None = None,
+        namespace: str | None = None,
+        weights: bool = False,
     ) -> Decision:
-        """What the scope says about a question or conversation; no model is asked."""
-        return self._decide(_as_messages(question), as_of, namespace)
+        """What the scope says about a question or conversation; no model is asked.
 
-    def _decide(self, messages: Sequence[Message], as_of: datetime | int | None, namespace: str | None) -> Decision:
-        return self.scope.decide(messages, self.memory, namespace=namespace or self.namespace, as_of=as_of)
+        `weights` leaves out the edits that this editor's own model has in its weights, as `ask` does: without it the
+        decision is one for any model.
+        """
+        memory = self.standing(as_of, namespace, load=False).memory if weights else self.memory
+        return self._decide(_as_messages(question), as_of, namespace, memory)
+
+    def _decide(
+        self, messages: Sequence[Message], as_of: datetime | int | None, namespace: str | None, memory: EditMemory
+    ) -> Decision:
+        return self.scope.decide(messages, memory, namespace=namespace or self.namespace, as_of=as_of)
+
+    def standing(
+        self, as_of: datetime | int | None = None, namespace: str | None = None, *, load: bool = True
+    ) -> Standing:
+        """The model with the changes in force there, and the memory less the edits that these carry.
+
+        Without `load` a model that is not loaded yet is told by its name.
+        """
+        spec = self._model_spec
+        unknown = isinstance(spec, str) and not load and "_model" not in self.__dict__
+        return self._weights.standing(str(spec) if unknown else lambda: self.model, namespace or self.namespace, as_of)
+
+    def retriever(
+        self, as_of: datetime | int | None = None, namespace: str | None = None, memory: EditMemory | None = None
+    ) -> Retriever:
+        """What an answerer looks further with: this editor's scope over one namespace, at one moment.
+
+        `memory` is what is left of this editor's for a model with edits in its weights (`standing`).
+        """
+        return Retriever(
+            scope=self.scope, memory=memory or self.memory, namespace=namespace or self.namespace, as_of=as_of
+        )
+
+    def assign(
+        self,
+        messages: Sequence[Message],
+        decision: Decision,
+        retrieve: Retriever | None = None,
+        model: BaseModel | None = None,
+    ) -> tuple[Answerer, Decision] | None:
+        """Who is asked after this decision, bound to this call, and the decision as it gets it.
+
+        None: nobody, so that the base model answers untouched. Asks no model; `model` is the one that the answerer
+        will be given, None where it is not known.
+        """
+        handed = for_answerer(decision, self.answerer)
+        if not handed.in_scope and handed.label not in wanted(self.answerer):
+            return None
+        answerer = bound(self.answerer, retrieve or self.retriever())
+        if isinstance(answerer, Chooser) and not answerer.choose(messages, handed, model):
+            return None
+        return answerer, handed
+
+    def choices(self, question: Question, decision: Decision, *, as_of: datetime | int | None = None) -> list[Choice]:
+        """Who would answer, in turn, and why; [] for the base model. No model is loaded or asked."""
+        messages, model = _as_messages(question), self._known_model()
+        assigned = self.assign(messages, decision, self.retriever(as_of), model)
+        if assigned is None:
+            return []
+        answerer, handed = assigned
+        if isinstance(answerer, Chooser):
+            return answerer.choose(messages, handed, model)
+        return [Choice(answerer.name, "it is the answerer that was set")]
+
+    def _known_model(self) -> BaseModel | None:
+        """The base model, or what its name tells of it; None where that is too little (a model of the hub)."""
+        spec = self._model_spec
+        if isinstance(spec, str) and "_model" not in self.__dict__:
+            name = spec.partition(":")[0]
+            if name in ("hf", "hugging_face"):
+                return None
+            return _Unloaded(spec, "completion" if name == "pocket" else "chat")
+        return self.model
 
     def stream(
         self,
@@ -93,8 +184,10 @@ class Editor:
     ) -> AnswerStream:
         """The reply piece by piece; `.decision` is there at once, `.answer` when the pieces are used up."""
         messages = _as_messages(question)
-        decision = self._decide(messages, as_of, namespace)
-        return AnswerStream(self, messages, decision, parameters)
+        standing = self.standing(as_of, namespace)
+        decision = self._decide(messages, as_of, namespace, standing.memory)
+        retrieve = self.retriever(as_of, namespace, standing.memory)
+        return AnswerStream(self, messages, decision, parameters, retrieve, standing)
 
     def ask(
         self,
@@ -121,9 +214,11 @@ class Editor:
         """As `stream`, to be awaited and then iterated with `async for`."""
         messages = _as_messages(question)
         # In a thread: judging encodes and reads the database, loading reads weights; neither may hold up the loop.
-        decision = await asyncio.to_thread(self._decide, messages, as_of, namespace)
+        standing = await asyncio.to_thread(self.standing, as_of, namespace)
+        decision = await asyncio.to_thread(self._decide, messages, as_of, namespace, standing.memory)
         await asyncio.to_thread(lambda: self.model)
-        return AsyncAnswerStream(self, messages, decision, parameters)
+        retrieve = self.retriever(as_of, namespace, standing.memory)
+        return await asyncio.to_thread(AsyncAnswerStream, self, messages, decision, parameters, retrieve, standing)
 
     async def aask(
         self,
@@ -147,48 +242,84 @@ class Editor:
 
 
 class _Reply:
-    """What the two streams share: the decision, the pieces so far, and the answer made of them."""
+    """What the two streams share: the decision, who is asked, the pieces so far, and the answer made of them."""
 
     def __init__(
-        self, editor: Editor, messages: Sequence[Message], decision: Decision, parameters: dict[str, Any]
+        self,
+        editor: Editor,
+        messages: Sequence[Message],
+        decision: Decision,
+        parameters: dict[str, Any],
+        retrieve: Retriever,
+        standing: Standing,
     ) -> None:
         self.decision = decision
-        self.trace: list[dict[str, object]] = [_scope_step(decision)]
-        self._witness = _Witness(editor.model, messages, parameters, self.trace)
-        self._arguments = (messages, decision, self._witness, editor.memory, self.trace)
+        step = standing.step()
+        self.trace: list[dict[str, object]] = [_scope_step(decision), *([] if step is None else [step])]
+        self.standing = standing
+        self._messages = messages
+        self._witness = _Witness(standing.model or editor.model, messages, parameters, self.trace)
         self._editor = editor
+        self._retrieve = retrieve
+        self._assigned = editor.assign(messages, decision, retrieve, self._witness)
         self._pieces: list[str] = []
         self._done = False
+
+    def _arguments(self) -> tuple[Sequence[Message], Decision, BaseModel, EditMemory, list[dict[str, object]]]:
+        assert self._assigned is not None
+        return self._messages, self._assigned[1], self._witness, self._retrieve.memory, self.trace
+
+    def _handed_back(self, reason: HandBack) -> None:
+        assert self._assigned is not None
+        note_hand_back(self.trace, 1, self._assigned[0].name, reason)["edits"] = []
+        self._assigned = None
+        self._witness.begin_again()
 
     @property
     def answer(self) -> Answer:
         """The answer. Raises InputError before the pieces are used up."""
         if not self._done:
             raise InputError("the answer is not whole yet: use up the stream first")
-        used = {id_ for step in self.trace for id_ in _listed(step.get("edits"))}
-        named = any("edits" in step for step in self.trace[1:])
+        hits = self._used()
         return Answer(
             text="".join(self._pieces),
-            in_scope=self.decision.in_scope,
-            # A step of the trace may name the edits that it used; where none does, all that are in scope count.
-            edits=tuple(hit for hit in self.decision.hits if not named or hit.edit.id in used),
-            base_untouched=self._witness.untouched,
+            in_scope=self.decision.in_scope or bool(hits),
+            edits=hits,
+            base_untouched=self._witness.untouched and not self.standing.carried,
             model=self._witness.name,
             decision=self.decision,
             trace=tuple(self.trace),
         )
+
+    def _used(self) -> tuple[Hit, ...]:
+        """The edits that steps name; where none names any, all that are in scope."""
+        steps = self.trace[1:]
+        if not any("edits" in step for step in steps):
+            return self.decision.hits
+        used = {id_: None for step in steps for id_ in _listed(step.get("edits"))}
+        known = {**self._retrieve.found, **{hit.edit.id: hit for hit in self.decision.hits}}
+        ranked = [hit for hit in self.decision.hits if hit.edit.id in used]
+        return (*ranked, *(hit for id_ in used if (hit := known.get(id_) or self._read(id_)) and hit not in ranked))
+
+    def _read(self, id_: str) -> Hit | None:
+        """An edit that an answerer found by other ways than the scope: by name, without a score."""
+        try:
+            return Hit(edit=self._editor.memory.get(id_), score=1.0)
+        except NotFoundError:  # erased while the answer was on its way
+            return None
 
 
 class AnswerStream(_Reply):
     """A reply on its way: iterate over its pieces once, then read `.answer`."""
 
     def __iter__(self) -> Iterator[str]:
-        messages, _, model, _, _ = self._arguments
-        if self.decision.in_scope:
-            pieces = self._editor.answerer.stream(*self._arguments, **model.parameters)
-        else:
-            pieces = model.stream(messages, **model.parameters)
-        for piece in pieces:
+        model, pieces = self._witness, None
+        if self._assigned is not None:
+            try:
+                pieces = begun(self._assigned[0].stream(*self._arguments(), **model.parameters))
+            except HandBack as reason:
+                self._handed_back(reason)
+        for piece in model.stream(self._messages, **model.parameters) if pieces is None else pieces:
             self._pieces.append(piece)
             yield piece
         self._done = True
@@ -198,15 +329,35 @@ class AsyncAnswerStream(_Reply):
     """A reply on its way: iterate over its pieces once with `async for`, then read `.answer`."""
 
     async def __aiter__(self) -> AsyncIterator[str]:
-        messages, _, model, _, _ = self._arguments
-        if self.decision.in_scope:
-            pieces = self._editor.answerer.astream(*self._arguments, **model.parameters)
-        else:
-            pieces = model.astream(messages, **model.parameters)
-        async for piece in pieces:
+        model, pieces = self._witness, None
+        if self._assigned is not None:
+            try:
+                pieces = await abegun(self._assigned[0].astream(*self._arguments(), **model.parameters))
+            except HandBack as reason:
+                self._handed_back(reason)
+        async for piece in model.astream(self._messages, **model.parameters) if pieces is None else pieces:
             self._pieces.append(piece)
             yield piece
         self._done = True
+
+
+class _Unloaded:
+    """What is known of a base model by its name alone; it cannot be asked."""
+
+    context_tokens = None
+
+    def __init__(self, name: str, style: Literal["chat", "completion"]) -> None:
+        self.name = name
+        self.style: Literal["chat", "completion"] = style
+
+    def stream(self, messages: Sequence[Message], **parameters: Any) -> Iterator[str]:
+        raise InputError(f"{self.name} is not loaded")
+
+    def astream(self, messages: Sequence[Message], **parameters: Any) -> AsyncIterator[str]:
+        raise InputError(f"{self.name} is not loaded")
+
+    def count_tokens(self, text: str) -> int:
+        return -(-len(text) // 4)
 
 
 class _Witness:
@@ -228,6 +379,10 @@ class _Witness:
         self._trace = trace
         self._calls = 0
         self._own_calls = 0
+
+    def begin_again(self) -> None:
+        """Forget the calls so far: the question was handed back, and what the base says now is the reply."""
+        self._calls = self._own_calls = 0
 
     @property
     def untouched(self) -> bool:

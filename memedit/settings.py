@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     encoder: str = Field("onnx", description="encoder, name or name:argument")
     store: str = Field("faiss", description="vector store")
     scope: str = Field("two_stage", description="scope that gates retrieval")
-    answerer: str = Field("ike", description="answerer for questions in scope")
+    answerer: str = Field("auto", description="answerer for questions that edits bear on")
     false_fire: float | None = Field(
         None, gt=0, lt=1, description="share of unrelated questions on which the gate may fire, in (0, 1)"
     )

@@ -55,7 +55,10 @@ def statements(run: Run, *options: str) -> list[str]:
 
 
 def verbs() -> dict[str, click.Command]:
-    return dict(cli.commands)
+    """Those of cli.py and those of the folder."""
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    return {name: command for name, command in found.items() if command is not None}
 
 
 # Writing
@@ -269,7 +272,10 @@ def test_explain_shows_candidates_without_a_model(run: Run, monkeypatch: pytest.
     id_ = add(run, "The capital of Ruritania is Strelsau")
     monkeypatch.setenv("MEMEDIT_MODEL", "scripted:/nowhere/at/all.json")
     found = json.loads(run("explain", "The capital of Ruritania is", "--json").stdout)
-    assert set(found) == {"query", "in_scope", "label", "scope", "threshold", "edits", "candidates", "notes"}
+    assert set(found) == {
+        "query", "in_scope", "label", "scope", "threshold", "edits", "candidates", "notes", "answerers"
+    }  # fmt: skip
+    assert found["answerers"] == [{"name": "ike", "reason": "a fact is in scope"}]
     assert set(found["candidates"][0]) == {"id", "statement", "probability", "score", "key", "in_scope"}
     assert found["in_scope"] is True
     assert found["candidates"][0]["id"] == id_
@@ -553,12 +559,13 @@ def test_bench_lists_its_entries_without_importing_them(run: Run) -> None:
 
 
 def options_of(command: click.Command) -> set[str]:
-    return {name for parameter in command.params if isinstance(parameter, click.Option) for name in parameter.opts}
+    options = (parameter for parameter in command.params if isinstance(parameter, click.Option))
+    return {name for option in options for name in (*option.opts, *option.secondary_opts)}
 
 
 def test_every_verb_and_option_is_documented() -> None:
     text = (Path(__file__).parent.parent / "docs" / "cli.md").read_text(encoding="utf-8")
-    sections = dict(re.findall(r"^### ([a-z]+)\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL))
+    sections = dict(re.findall(r"^### ([a-z-]+)\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL))
     assert set(sections) == set(verbs())
     common = text.partition("### Exit codes")[0]
     missing = {name for name in options_of(cli) if f"`{name}`" not in common and f"`{name} " not in common}

@@ -56,7 +56,7 @@ def test_in_scope_the_edit_is_answered_and_named(memory: EditMemory) -> None:
     assert [hit.edit.statement for hit in answer.edits] == ["The CEO of Acme is Dana Li"]
     assert model.calls[0].parameters == {"temperature": 0.1}
     assert model.calls[0].messages[-1] == Message("user", "Who runs Acme?")
-    assert [step["step"] for step in answer.trace] == ["scope", "facts", "model"]
+    assert [step["step"] for step in answer.trace] == ["scope", "chosen", "facts", "model"]
     assert answer.decision is not None
     assert answer.decision.threshold == 0.5
 

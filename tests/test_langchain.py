@@ -228,7 +228,9 @@ def test_memedits_own_models_and_completion_models(memory: EditMemory) -> None:
 
     completing = with_edits(Completing(responses=["a", "b"]), memory, scope=Named())
     assert completing.invoke("The CEO of Acme is") == "a"
-    assert given == ["New fact: The CEO of Acme is Dana Li.\nThe CEO of Acme is"]
+    *examples, asked = given[0].split("\n\n")
+    assert asked == "New fact: The CEO of Acme is Dana Li.\nThe CEO of Acme is"
+    assert len(examples) == 8  # a model that only completes is shown how a fact is used
 
 
 class Twofold:

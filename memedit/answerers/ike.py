@@ -3,7 +3,11 @@
 In-context knowledge editing (Zheng et al. 2023, "Can We Edit Factual Knowledge by In-Context Learning?"): no weight is
 touched; the model is shown `copy` demonstrations (the fact asked in its own words), `update` ones (asked in others) and
 `retain` ones (something else is asked, and the fact changes nothing), 1 : 3 : 4, the nearest to the question last. Here
-they are drawn from the memory itself, and only as many as the model needs and its context holds.
+they are drawn from the memory itself, filled up with made-up ones where it is small, and only as many are shown as the
+model needs and its context holds.
+
+A fact that an earlier turn of the conversation contradicts is said to have changed since: a chat model is told so, and
+one that completes text reads the fact behind those turns rather than in front of them.
 
 The text of a fact is data. Wherever it goes it is one line, of bounded length, between marks that it cannot forge; and
 an edit serves as an example in front of other facts only if it is one plain sentence. So a fact that holds role
@@ -16,9 +20,11 @@ import asyncio
 import re
 import unicodedata
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from memedit.answerers import Retriever
 from memedit.edits import Decision, Edit, Hit, Message
 from memedit.models import BaseModel
 from memedit.parsing import normalise
@@ -32,6 +38,8 @@ LONGEST_FACT = 1000
 """Characters of a statement that reach a prompt; the rest is cut and marked with an ellipsis."""
 LONGEST_EXAMPLE = 200
 """Characters of a statement that may serve as a demonstration."""
+EARLIER = 6
+"""User turns before the question that are looked at for what contradicts a fact."""
 
 # What chat templates and prompts use as marks: <|im_start|>, </s>, <facts>, [INST], <<SYS>>, <｜User｜>.
 _MARK = re.compile(r"<\s*[|｜/!]?[\w▁|｜:.-]{1,40}\s*/?>|\[/?[A-Z_]{2,20}\]|<<|>>|<[|｜]|[|｜]>|#{2,}|`{3,}")
@@ -50,13 +58,18 @@ class Ike:
     """Share of the model's context, in (0, 1], that all but the reply may fill."""
     most_tokens: int = 2000
     """Tokens that facts and demonstrations may take however long the context is."""
+    retrieve: Retriever | None = field(default=None, compare=False, repr=False)
+    """What tells which earlier turns asked about a fact; None: none is looked for."""
     name: str = field(default="ike", init=False)
+
+    def with_retriever(self, retrieve: Retriever) -> Ike:
+        return replace(self, retrieve=retrieve)
 
     def prepare(
         self, messages: Sequence[Message], hits: Sequence[Hit], model: BaseModel, memory: EditMemory
     ) -> list[Message]:
         """The messages with the facts in a system message, joined to the caller's own where there is one."""
-        return self._prepare(messages, hits, model, memory)[0]
+        return self.prepared(messages, hits, model, memory)[0]
 
     def stream(
         self,
@@ -67,7 +80,7 @@ class Ike:
         trace: list[dict[str, object]],
         **parameters: Any,
     ) -> Iterator[str]:
-        prepared, step = self._prepare(messages, decision.hits, model, memory)
+        prepared, step = self.prepared(messages, decision.hits, model, memory)
         trace.append(step)
         return model.stream(prepared, **parameters)
 
@@ -81,19 +94,18 @@ class Ike:
         **parameters: Any,
     ) -> AsyncIterator[str]:
         # In a thread: drawing demonstrations encodes and reads the database, which must not hold up the loop.
-        prepared, step = await asyncio.to_thread(self._prepare, messages, decision.hits, model, memory)
+        prepared, step = await asyncio.to_thread(self.prepared, messages, decision.hits, model, memory)
         trace.append(step)
         async for piece in model.astream(prepared, **parameters):
             yield piece
 
-    def _prepare(
+    def prepared(
         self, messages: Sequence[Message], hits: Sequence[Hit], model: BaseModel, memory: EditMemory
     ) -> tuple[list[Message], dict[str, object]]:
         marks = tuple(getattr(model, "special_tokens", ()))
         budget = self._budget(messages, model)
-        standing = _standing(hits)
         lines: dict[Hit, str] = {}
-        for hit in sorted(standing, key=_probability, reverse=True)[: self.facts]:
+        for hit in sorted(standing(hits), key=_probability, reverse=True)[: self.facts]:
             line = as_line(hit.edit.statement, marks)
             cost = model.count_tokens(f"{line}\n") + 4  # "New fact: "
             if lines and cost > budget:
@@ -101,8 +113,8 @@ class Ike:
             lines[hit] = line
             budget -= cost
         shown = sorted(lines, key=lambda hit: hit.edit.seq)  # oldest first, so that the later line is the newer
+        changed = [hit for hit in shown if self._contradicts_turn(messages, hit)]
         blocks, drawn = self._examples(messages, shown, model, memory, marks, budget)
-        system = _system(model.style, blocks, [lines[hit] for hit in shown])
         step: dict[str, object] = {
             "step": "facts",
             "answerer": self.name,
@@ -110,7 +122,38 @@ class Ike:
             "demonstrations": [edit.id for edit in drawn],
             "left_out": [hit.edit.id for hit in hits if hit not in lines],
         }
-        return _with_system(messages, system), step
+        if changed:
+            step["changed"] = [hit.edit.id for hit in changed]
+        if model.style == "chat":
+            told = _chat([lines[hit] for hit in shown], [lines[hit] for hit in changed], blocks)
+            return _with_system(messages, told), step
+        front = "\n\n".join([*blocks, _facts(lines[hit] for hit in shown if hit not in changed)]).strip()
+        prepared = _with_system(messages, front) if front else list(messages)
+        if changed:
+            place = _asked_at(prepared)
+            prepared.insert(place, Message("system", _facts(lines[hit] for hit in changed)))
+        return prepared, step
+
+    def _contradicts_turn(self, messages: Sequence[Message], hit: Hit) -> bool:
+        """Whether an earlier exchange is about this fact, as the scope judges it, and does not say what the fact says.
+
+        Only turns that name the subject (or an alias) are judged, the latest of them: most conversations cost nothing.
+        """
+        if self.retrieve is None or not hit.edit.target:
+            return False
+        names = [normalise(name) for name in (hit.edit.subject, *hit.edit.aliases) if name]
+        target = normalise(hit.edit.target)
+        turns = [at for at, message in enumerate(messages[: _asked_at(messages)]) if message.role == "user"]
+        for at in reversed(turns[-EARLIER:]):
+            asked = normalise(messages[at].content)
+            reply = next((m.content for m in messages[at + 1 : at + 2] if m.role == "assistant"), "")
+            if not any(name and name in asked for name in names):
+                continue
+            if any(found.edit.id == hit.edit.id for found in self.retrieve(messages[at].content).hits):
+                # The latest exchange counts: what was put right there is not put right again.
+                said = normalise(reply)
+                return bool(re.match(r"\W*no\b", said)) if target in asked else target not in said
+        return False
 
     def _budget(self, messages: Sequence[Message], model: BaseModel) -> int:
         if model.context_tokens is None:
@@ -141,15 +184,19 @@ class Ike:
         usable = [
             hit.edit for hit in near if _exemplary(hit.edit, marks) and normalise(hit.edit.subject or "") not in taken
         ][:wanted]
+        spare: tuple[_Spare, ...] = _spare() if model.style == "completion" or self.demonstrations else ()
         stated = " ".join(hit.edit.statement.casefold() for hit in shown)
-        blocks, drawn = [], []
-        for kind, edit in zip(_kinds(len(usable)), usable, strict=True):  # nearest first, as far as the budget goes
-            block = _demonstration(kind, edit, stated)
+        examples: list[Edit | _Spare] = list(usable)
+        examples = (examples + list(spare))[:wanted]
+        blocks: list[str] = []
+        drawn: list[Edit] = []
+        for kind, example in zip(_kinds(len(examples)), examples, strict=True):  # nearest first, as the budget goes
+            block = _demonstration(kind, example, stated)
             budget -= model.count_tokens(block) + 2
             if budget < 0:
                 break
             blocks.append(block)
-            drawn.append(edit)
+            drawn += [example] if isinstance(example, Edit) else []
         return blocks[::-1], drawn[::-1]
 
 
@@ -172,7 +219,7 @@ def _probability(hit: Hit) -> float:
     return hit.score if hit.probability is None else hit.probability
 
 
-def _standing(hits: Sequence[Hit]) -> list[Hit]:
+def standing(hits: Sequence[Hit]) -> list[Hit]:
     """The hits without those that a newer one contradicts."""
     newest_first = sorted(hits, key=lambda hit: hit.edit.seq, reverse=True)
     kept: list[Hit] = []
@@ -209,32 +256,61 @@ def _kinds(number: int) -> list[str]:
     return [pattern[at % len(pattern)] for at in range(number)]
 
 
-def _demonstration(kind: str, edit: Edit, stated: str) -> str:
-    question, answer = edit.question or "", edit.target or ""
+@dataclass(frozen=True, slots=True)
+class _Spare:
+    """A made-up fact that serves as a demonstration where the memory has too few: its own question, and another one."""
+
+    seq: int
+    statement: str
+    question: str
+    reworded: str
+    target: str
+
+
+@cache
+def _spare() -> tuple[_Spare, ...]:
+    lines = prompt("ike_demonstrations").template.splitlines()
+    return tuple(_Spare(number, *line.split(" | ")) for number, line in enumerate(lines))
+
+
+def _demonstration(kind: str, example: Edit | _Spare, stated: str) -> str:
+    question, answer = example.question or "", example.target or ""
     if kind == "update":
-        known = relations().get(edit.relation or "")
-        others = [fill(wording, edit.subject or "") for wording in known.questions] if known else []
-        others = [wording for wording in others if wording != question]
-        question = others[edit.seq % len(others)] if others else question
+        question = example.reworded if isinstance(example, _Spare) else _reworded(example)
     elif kind == "retain":
         # What everybody knows, so that the answer is true whatever the memory holds; not what the facts are about.
         pairs = [line.split(" | ") for line in prompt("everyday_questions").template.splitlines()]
         fit = [pair for pair in pairs if not set(re.findall(r"\w{5,}", pair[0].casefold())) & set(stated.split())]
-        question, answer = (fit or pairs)[edit.seq % len(fit or pairs)]
-    fact = prompt("new_fact").substitute(statement=_stopped(edit.statement))
+        question, answer = (fit or pairs)[example.seq % len(fit or pairs)]
+    fact = prompt("new_fact").substitute(statement=stopped(example.statement))
     return prompt("demonstration").substitute(facts=fact, question=question, answer=answer)
 
 
-def _stopped(line: str) -> str:
+def _reworded(edit: Edit) -> str:
+    """Another question that the edit answers, where its relation has one."""
+    known = relations().get(edit.relation or "")
+    others = [fill(wording, edit.subject or "") for wording in known.questions] if known else []
+    others = [wording for wording in others if wording != edit.question]
+    return others[edit.seq % len(others)] if others else edit.question or ""
+
+
+def stopped(line: str) -> str:
     return line if line.endswith((".", "!", "?", "。", "！", "？", "…")) else f"{line}."
 
 
-def _system(style: str, blocks: Sequence[str], lines: Sequence[str]) -> str:
-    if style == "chat":
-        examples = prompt("ike_examples").substitute(examples="\n\n".join(blocks)) if blocks else ""
-        return prompt("ike_chat").substitute(examples=examples, facts="\n".join(_stopped(line) for line in lines))
-    facts = "\n".join(prompt("new_fact").substitute(statement=_stopped(line)) for line in lines)
-    return "\n\n".join([*blocks, facts])
+def _facts(lines: Iterable[str]) -> str:
+    return "\n".join(prompt("new_fact").substitute(statement=stopped(line)) for line in lines)
+
+
+def _chat(lines: Sequence[str], changed: Sequence[str], blocks: Sequence[str]) -> str:
+    examples = prompt("ike_examples").substitute(examples="\n\n".join(blocks)) if blocks else ""
+    said = prompt("ike_chat").substitute(examples=examples, facts="\n".join(map(stopped, lines)))
+    return said + prompt("ike_changed").substitute(facts="\n".join(map(stopped, changed))) if changed else said
+
+
+def _asked_at(messages: Sequence[Message]) -> int:
+    """The place of the last user message; of a conversation without one, its end."""
+    return next((at for at in reversed(range(len(messages))) if messages[at].role == "user"), len(messages))
 
 
 def _with_system(messages: Sequence[Message], system: str) -> list[Message]:

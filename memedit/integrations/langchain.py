@@ -1,8 +1,9 @@
 """memedit inside LangChain: a runnable, a chat model, an agent middleware, a retriever and tools.
 
-All five ask the same editor, and out of scope all hand the inner model the very input they were given. In scope an
-answerer that works by prompting changes the messages and the inner model answers them, so that its streaming, tools
-and structured output are its own; any other answerer takes the model's place as a chat model itself.
+All five ask the same editor, and out of scope, or where an answerer hands back, all hand the inner model the very input
+they were given. In scope an answerer that works by prompting changes the messages and the inner model answers them, so
+that its streaming, tools and structured output are its own; any other answerer takes the model's place as a chat model
+itself.
 
 Each decision is seen by callbacks and tracing as a custom event, "memedit_decision". The namespace of a call is
 `config["configurable"]["memedit_namespace"]`, else the editor's.
@@ -19,6 +20,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, cast
 from uuid import uuid4
 
@@ -52,11 +54,12 @@ from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.runtime import Runtime
 from pydantic import ConfigDict, Field, model_validator
 
-from memedit.answerers import Prompter
+from memedit.answerers import Answerer, Chooser, HandBack, Prompter, abegun, begun, serving, wanted
 from memedit.editor import Editor, summary
 from memedit.edits import Decision, Edit, Hit, Message
 from memedit.errors import InputError, NotFoundError
 from memedit.models import BaseModel, load_model, models
+from memedit.models._asynchronous import in_thread
 from memedit.models.hugging_face import render_completion
 from memedit.models.langchain import Langchain, chat_model, from_langchain, model_name, to_langchain
 
@@ -114,21 +117,25 @@ def _namespace(config: RunnableConfig | None) -> str | None:
     return named
 
 
-def _prepare(
+def _prepared(
     editor: Editor, prompter: Prompter, hits: Sequence[Hit], messages: Sequence[BaseMessage], model: BaseModel
 ) -> list[BaseMessage]:
-    """The messages for the inner model: the caller's own objects, and a system message that brings the facts.
+    """The messages for the inner model: the caller's own objects, and system messages that bring the facts.
 
     The caller's system message is joined to, not rewritten: where its content is a list of blocks, a block is added.
+    Raises HandBack where the prompter finds nothing to bring.
     """
     own = messages[0] if messages and isinstance(messages[0], SystemMessage) else None
     rest = list(messages[1:] if own is not None else messages)
     plain = _plain(rest)
     theirs = {id(message): original for message, original in zip(plain, rest, strict=True)}
     prepared = prompter.prepare(plain, hits, model, editor.memory)
-    brought = [m.content for m in prepared if m.role == "system" and id(m) not in theirs]
-    turns = [theirs.get(id(m)) or to_langchain(m) for m in prepared if m.role != "system" or id(m) in theirs]
-    return [_joined(own, "\n\n".join(brought)), *turns] if brought else [*([own] if own else []), *turns]
+    front = 0  # what is brought before the first turn is joined to the caller's own system message
+    while front < len(prepared) and prepared[front].role == "system" and id(prepared[front]) not in theirs:
+        front += 1
+    brought = "\n\n".join(message.content for message in prepared[:front])
+    turns = [theirs.get(id(message)) or to_langchain(message) for message in prepared[front:]]
+    return [_joined(own, brought), *turns] if brought else [*([own] if own else []), *turns]
 
 
 def _joined(own: SystemMessage | None, text: str) -> SystemMessage:
@@ -139,22 +146,95 @@ def _joined(own: SystemMessage | None, text: str) -> SystemMessage:
     return own.model_copy(update={"content": [*own.content, {"type": "text", "text": f"\n\n{text}"}]})
 
 
-class _InScope:
-    """An answerer with its decision as a base model, for answerers that do more than prompt."""
+@dataclass(frozen=True)
+class _Way:
+    """How a call goes on: as it came (`messages` None), with other messages, or by an answerer in the model's place."""
 
-    def __init__(self, editor: Editor, decision: Decision, model: BaseModel) -> None:
+    messages: list[BaseMessage] | None = None
+    model: _Replies | None = None
+
+
+def _way(
+    editor: Editor, messages: list[BaseMessage], decision: Decision, model: BaseModel, namespace: str | None
+) -> tuple[_Way | None, tuple[Answerer, Decision] | None]:
+    """The way where it is known without asking a model, else the answerer to begin with."""
+    retrieve = editor.retriever(namespace=namespace)
+    plain = _plain(_asked(messages))
+    assigned = editor.assign(plain, decision, retrieve, model)
+    if assigned is None:
+        return _Way(), None
+    answerer, handed = assigned
+    prompter = answerer.prompter(plain, handed, model) if isinstance(answerer, Chooser) else answerer
+    if not isinstance(prompter, Prompter):
+        return None, assigned
+    try:
+        return _Way(messages=_prepared(editor, prompter, handed.hits, messages, model)), None
+    except HandBack:
+        return _Way(), None
+
+
+def _begin(
+    editor: Editor,
+    messages: list[BaseMessage],
+    decision: Decision,
+    model: BaseModel,
+    namespace: str | None,
+    parameters: dict[str, Any],
+) -> _Way:
+    """The way of a call, its answerer's reply begun: whether it hands back is known before anything is traced."""
+    way, assigned = _way(editor, messages, decision, model, namespace)
+    if way is not None:
+        return way
+    assert assigned is not None
+    plain = _plain(messages)
+    try:
+        pieces = assigned[0].stream(plain, assigned[1], model, editor.memory, [], **parameters)
+        return _Way(messages=messages, model=_Replies(model, pieces=begun(pieces)))
+    except HandBack:
+        return _Way()
+
+
+async def _abegin(
+    editor: Editor,
+    messages: list[BaseMessage],
+    decision: Decision,
+    model: BaseModel,
+    namespace: str | None,
+    parameters: dict[str, Any],
+) -> _Way:
+    way, assigned = await asyncio.to_thread(_way, editor, messages, decision, model, namespace)
+    if way is not None:
+        return way
+    assert assigned is not None
+    plain = _plain(messages)
+    try:
+        pieces = assigned[0].astream(plain, assigned[1], model, editor.memory, [], **parameters)
+        return _Way(messages=messages, model=_Replies(model, apieces=await abegun(pieces)))
+    except HandBack:
+        return _Way()
+
+
+class _Replies:
+    """A reply that has begun, as a base model that gives it once."""
+
+    def __init__(
+        self, model: BaseModel, *, pieces: Iterator[str] | None = None, apieces: AsyncIterator[str] | None = None
+    ) -> None:
         self.name, self.style, self.context_tokens = model.name, model.style, model.context_tokens
-        self.trace: list[dict[str, object]] = []
-        self._editor, self._decision, self._model = editor, decision, model
         self.count_tokens = model.count_tokens
+        self._pieces, self._apieces = pieces, apieces
 
     def stream(self, messages: Sequence[Message], **parameters: Any) -> Iterator[str]:
-        answerer, memory = self._editor.answerer, self._editor.memory
-        return answerer.stream(messages, self._decision, self._model, memory, self.trace, **parameters)
+        assert self._pieces is not None
+        return self._pieces
 
-    def astream(self, messages: Sequence[Message], **parameters: Any) -> AsyncIterator[str]:
-        answerer, memory = self._editor.answerer, self._editor.memory
-        return answerer.astream(messages, self._decision, self._model, memory, self.trace, **parameters)
+    async def astream(self, messages: Sequence[Message], **parameters: Any) -> AsyncIterator[str]:
+        if self._apieces is None:  # begun by a call that does not wait, such as an agent's synchronous hook
+            async for piece in in_thread(self.stream(messages)):
+                yield piece
+            return
+        async for piece in self._apieces:
+            yield piece
 
 
 class BaseModelChat(BaseChatModel):
@@ -275,53 +355,54 @@ class EditedRunnable(Runnable[Any, Any]):
     # LangChain's helpers above fill in `config`, already the child's: what runs under it is traced below this runnable.
 
     def _invoke(self, input: Any, run_manager: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        runnable, given = self._route(input, config)
+        runnable, given = self._route(input, config, kwargs)
         return runnable.invoke(given, config, **kwargs)
 
     async def _ainvoke(self, input: Any, run_manager: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        runnable, given = await self._aroute(input, config)
+        runnable, given = await self._aroute(input, config, kwargs)
         return await runnable.ainvoke(given, config, **kwargs)
 
     def _streamed(
         self, inputs: Iterator[Any], run_manager: Any, config: RunnableConfig, **kwargs: Any
     ) -> Iterator[Any]:
         for given in inputs:
-            runnable, given = self._route(given, config)
+            runnable, given = self._route(given, config, kwargs)
             yield from runnable.stream(given, config, **kwargs)
 
     async def _astreamed(
         self, inputs: AsyncIterator[Any], run_manager: Any, config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[Any]:
         async for given in inputs:
-            runnable, given = await self._aroute(given, config)
+            runnable, given = await self._aroute(given, config, kwargs)
             async for piece in runnable.astream(given, config, **kwargs):
                 yield piece
 
-    def _route(self, input: Any, config: RunnableConfig) -> tuple[Runnable[Any, Any], Any]:
+    def _route(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> tuple[Runnable[Any, Any], Any]:
         """Which runnable gets what."""
-        messages = _messages(input)
-        decision = self.editor.decide(_plain(_asked(messages)), namespace=_namespace(config))
+        messages, namespace = _messages(input), _namespace(config)
+        decision = self.editor.decide(_plain(_asked(messages)), namespace=namespace)
         dispatch_custom_event(EVENT, summary(decision), config=config)
-        return self._answer(input, messages, decision)
+        way = _begin(self.editor, messages, decision, _as_base_model(self.inner), namespace, kwargs)
+        return self._goes(way, input)
 
-    async def _aroute(self, input: Any, config: RunnableConfig) -> tuple[Runnable[Any, Any], Any]:
+    async def _aroute(
+        self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
+    ) -> tuple[Runnable[Any, Any], Any]:
         messages = _messages(input)
         plain, namespace = _plain(_asked(messages)), _namespace(config)
         decision = await asyncio.to_thread(self.editor.decide, plain, namespace=namespace)
         await adispatch_custom_event(EVENT, summary(decision), config=config)
-        return await asyncio.to_thread(self._answer, input, messages, decision)
+        way = await _abegin(self.editor, messages, decision, _as_base_model(self.inner), namespace, kwargs)
+        return self._goes(way, input)
 
-    def _answer(self, input: Any, messages: list[BaseMessage], decision: Decision) -> tuple[Runnable[Any, Any], Any]:
-        if not decision.in_scope:
+    def _goes(self, way: _Way, input: Any) -> tuple[Runnable[Any, Any], Any]:
+        if way.messages is None:
             return self.inner, input
-        model = _as_base_model(self.inner)
-        answerer = self.editor.answerer
-        if not isinstance(answerer, Prompter):
-            return BaseModelChat(base=_InScope(self.editor, decision, model)), messages
-        prepared = _prepare(self.editor, answerer, decision.hits, messages, model)
+        if way.model is not None:
+            return BaseModelChat(base=way.model), way.messages
         if isinstance(chat_model(self.inner), BaseLLM):  # it completes text, and LangChain would add "Human:" to it
-            return self.inner, render_completion(_plain(prepared))
-        return self.inner, ChatPromptValue(messages=prepared) if isinstance(input, PromptValue) else prepared
+            return self.inner, render_completion(_plain(way.messages))
+        return self.inner, ChatPromptValue(messages=way.messages) if isinstance(input, PromptValue) else way.messages
 
 
 def _as_base_model(runnable: Any) -> BaseModel:
@@ -484,7 +565,7 @@ class MemEditChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        decision, model, given = self._route(messages, run_manager, kwargs)
+        decision, model, given = self._route(messages, run_manager, stop, kwargs)
         parameters = self._parameters(kwargs)
         result: ChatResult = model._generate(given, stop=stop or self.stop, run_manager=run_manager, **parameters)
         for generation in result.generations:
@@ -498,7 +579,7 @@ class MemEditChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        decision, model, given = await self._aroute(messages, run_manager, kwargs)
+        decision, model, given = await self._aroute(messages, run_manager, stop, kwargs)
         parameters = self._parameters(kwargs)
         result: ChatResult = await model._agenerate(
             given, stop=stop or self.stop, run_manager=run_manager, **parameters
@@ -514,7 +595,7 @@ class MemEditChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        decision, model, given = self._route(messages, run_manager, kwargs)
+        decision, model, given = self._route(messages, run_manager, stop, kwargs)
         parameters = self._parameters(kwargs)
         if type(model)._stream is BaseChatModel._stream:  # it cannot stream: one chunk, all of it
             chunks = _one_chunk(model._generate(given, stop=stop or self.stop, **parameters))
@@ -532,7 +613,7 @@ class MemEditChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        decision, model, given = await self._aroute(messages, run_manager, kwargs)
+        decision, model, given = await self._aroute(messages, run_manager, stop, kwargs)
         parameters = self._parameters(kwargs)
         stop = stop or self.stop
         kind = type(model)
@@ -554,7 +635,11 @@ class MemEditChatModel(BaseChatModel):
         return {**own, **{name: value for name, value in kwargs.items() if name != NAMESPACE}}
 
     def _route(
-        self, messages: list[BaseMessage], run: CallbackManagerForLLMRun | None, kwargs: dict[str, Any]
+        self,
+        messages: list[BaseMessage],
+        run: CallbackManagerForLLMRun | None,
+        stop: list[str] | None,
+        kwargs: dict[str, Any],
     ) -> tuple[Decision, Any, list[BaseMessage]]:
         config = _CALL.get() or ensure_config()
         named = kwargs.get(NAMESPACE) or _namespace(config)
@@ -563,10 +648,16 @@ class MemEditChatModel(BaseChatModel):
         run_id = run.run_id if run else config.get("run_id")
         if run_id is not None:
             CallbackManager(handlers=handlers).on_custom_event(EVENT, summary(decision), run_id=run_id)
-        return decision, *self._answer(messages, decision)
+        parameters = _given(stop or self.stop, self._parameters(kwargs))
+        way = _begin(self.editor, messages, decision, _as_base_model(self.llm), named, parameters)
+        return decision, *self._goes(way, messages)
 
     async def _aroute(
-        self, messages: list[BaseMessage], run: AsyncCallbackManagerForLLMRun | None, kwargs: dict[str, Any]
+        self,
+        messages: list[BaseMessage],
+        run: AsyncCallbackManagerForLLMRun | None,
+        stop: list[str] | None,
+        kwargs: dict[str, Any],
     ) -> tuple[Decision, Any, list[BaseMessage]]:
         config = _CALL.get() or ensure_config()
         plain, namespace = _plain(_asked(messages)), kwargs.get(NAMESPACE) or _namespace(config)
@@ -577,15 +668,14 @@ class MemEditChatModel(BaseChatModel):
         run_id = run.run_id if run else config.get("run_id")
         if run_id is not None:
             await AsyncCallbackManager(handlers=handlers).on_custom_event(EVENT, summary(decision), run_id=run_id)
-        return decision, *await asyncio.to_thread(self._answer, messages, decision)
+        parameters = _given(stop or self.stop, self._parameters(kwargs))
+        way = await _abegin(self.editor, messages, decision, _as_base_model(self.llm), namespace, parameters)
+        return decision, *self._goes(way, messages)
 
-    def _answer(self, messages: list[BaseMessage], decision: Decision) -> tuple[Any, list[BaseMessage]]:
-        if not decision.in_scope:
+    def _goes(self, way: _Way, messages: list[BaseMessage]) -> tuple[Any, list[BaseMessage]]:
+        if way.messages is None:
             return self.llm, messages
-        model, answerer = _as_base_model(self.llm), self.editor.answerer
-        if isinstance(answerer, Prompter):
-            return self.llm, _prepare(self.editor, answerer, decision.hits, messages, model)
-        return BaseModelChat(base=_InScope(self.editor, decision, model)), messages
+        return BaseModelChat(base=way.model) if way.model is not None else self.llm, way.messages
 
 
 def _with_namespace(config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -633,13 +723,13 @@ class MemEditMiddleware(AgentMiddleware[MemEditState, Any, Any]):
         plain, namespace = _plain(_asked(state["messages"])), _namespace(ensure_config())
         decided = summary(self.editor.decide(plain, namespace=namespace))
         dispatch_custom_event(EVENT, decided)
-        return {"memedit": decided}
+        return {"memedit": {**decided, "namespace": namespace}}
 
     async def abefore_agent(self, state: MemEditState, runtime: Runtime[Any]) -> dict[str, Any] | None:
         plain, namespace = _plain(_asked(state["messages"])), _namespace(ensure_config())
         decided = summary(await asyncio.to_thread(self.editor.decide, plain, namespace=namespace))
         await adispatch_custom_event(EVENT, decided)
-        return {"memedit": decided}
+        return {"memedit": {**decided, "namespace": namespace}}
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
@@ -652,18 +742,33 @@ class MemEditMiddleware(AgentMiddleware[MemEditState, Any, Any]):
         return await handler(await asyncio.to_thread(self._edited, request))
 
     def _edited(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
-        """The request with the facts in it; out of scope the very same request."""
-        hits = self._standing(cast("dict[str, Any]", request.state).get("memedit") or {})
-        if not hits:
-            return request
-        model, answerer = _as_base_model(request.model), self.editor.answerer
-        if not isinstance(answerer, Prompter):
-            kept = cast("dict[str, Any]", request.state)["memedit"]
-            decision = Decision(query=kept["query"], hits=hits, candidates=hits, label=kept["label"])
-            return request.override(model=_AnswererChat(base=_InScope(self.editor, decision, model)))
+        """The request with the facts in it; out of scope, or handed back, the very same request."""
+        kept = cast("dict[str, Any]", request.state).get("memedit") or {}
+        hits, label, namespace = self._standing(kept), kept.get("label", "none"), kept.get("namespace")
+        if not hits:  # nothing was in scope, or what was has been removed since
+            label = "none" if label == "single" else label
+            # With nothing in scope only patches are asked: this runs at every step of the agent's loop.
+            if label == "none" and not self.editor.retriever(namespace=namespace).of_kind(*serving()):
+                return request
+            if label not in wanted(self.editor.answerer):
+                return request
+        decision = Decision(query=kept["query"], hits=hits, candidates=hits, label=label)
         own = [request.system_message] if request.system_message is not None else []
-        system, *messages = _prepare(self.editor, answerer, hits, [*own, *request.messages], model)
-        return request.override(system_message=cast("SystemMessage", system), messages=cast("list[Any]", messages))
+        given: list[BaseMessage] = [*own, *request.messages]
+        model = _as_base_model(request.model)
+        way, assigned = _way(self.editor, given, decision, model, namespace)
+        if assigned is not None and not isinstance(given[-1], HumanMessage):
+            return request  # it has handed back before the first tool was called
+        if way is None:
+            way = _begin(self.editor, given, decision, model, namespace, dict(request.model_settings))
+        if way.messages is None:
+            return request
+        if way.model is not None:
+            return request.override(model=_AnswererChat(base=way.model))
+        system, messages = way.messages[0], way.messages[1:]
+        if not isinstance(system, SystemMessage):  # all that is brought stands behind earlier turns
+            return request.override(messages=cast("list[Any]", way.messages))
+        return request.override(system_message=system, messages=cast("list[Any]", messages))
 
     def _standing(self, decided: dict[str, Any]) -> tuple[Hit, ...]:
         """The edits decided on, read afresh: one that was removed since then is gone, also in the middle of a loop."""

@@ -1,0 +1,391 @@
+"""Planned: a planner turns the question into a name and a chain of relations, which is walked hop by hop.
+
+Each hop is a question about one name: the memory answers where it holds an edit for it, found by name and relation or,
+through the scope, by wording; else the base model does. So a model that cannot follow a chain by itself still reaches
+its end, and an edit anywhere on the way is obeyed. The planner is the small trained one (`memedit/planning.py`); with
+`planner="chat"` the base model itself is asked for the chain, for relations that the small one was not taught.
+
+Where MeLLo (Zhong et al. 2023) lets the model go on from what it has written so far, here the whole way is known before
+the first step, so that it can be weighed against the memory and, where a hop finds no answer, given up for the next
+best. Where the planner is unsure, and where no edit lies on the way, the question is handed back to the base model.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from memedit.answerers import HandBack, Retriever
+from memedit.answerers.ike import Ike, as_line
+from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Hit, Message
+from memedit.models import BaseModel
+from memedit.models._asynchronous import in_thread
+from memedit.parsing import normalise, parse, parse_question
+from memedit.planning import Hop, Plan, Reading, load_planner
+from memedit.prompts import prompt
+from memedit.relations import fill, relations
+from memedit.scope._held import last_user
+
+if TYPE_CHECKING:
+    from memedit.memory import EditMemory
+
+LONGEST_ANSWER = 200
+"""Characters of a hop's answer that go into the next hop's question."""
+_NO_ANSWER = frozenset(
+    [
+        "",
+        "?",
+        "…",
+        "n/a",
+        "none",
+        "nobody",
+        "no one",
+        "no answer",
+        "unknown",
+        "not known",
+        "i don't know",
+        "i do not know",
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """The chain of a question, hop by hop: from memory where an edit fits, else from the base model."""
+
+    planner: Literal["small", "chat"] = "small"
+    """Who plans: the small trained planner, or the base model, asked for JSON."""
+    attempts: int = 3
+    """How many plans are walked, at most."""
+    hops: int = 5
+    """How many hops a plan of the base model may have."""
+    edit_bonus: float = 3.0
+    """By how much, in nats, an edit on the first hops speaks for a plan: people ask about what was changed."""
+    floor: float = 0.05
+    """Plans less likely than this share of the likeliest are not walked."""
+    unedited: bool = False
+    """Answer by the chain even if no edit lies on the way, instead of handing back."""
+    retrieve: Retriever | None = field(default=None, compare=False, repr=False)
+    name: str = field(default="planned", init=False)
+
+    wants: ClassVar[frozenset[str]] = frozenset({"multi_hop", "none"})
+    """Also where the scope sees no hops: the planner looks for itself, in a few milliseconds."""
+
+    def with_retriever(self, retrieve: Retriever) -> Planned:
+        return replace(self, retrieve=retrieve)
+
+    def foresees(self, question: str) -> bool:
+        """Whether this is a question for the planner: it takes several hops, or one and goes by an alias.
+
+        The small planner alone tells, in a few milliseconds; no base model is asked. An edit is looked for by name and
+        relation, so that its alias finds it whatever the scope makes of the wording; a model that is shown the fact
+        under its subject's name may not know that both are one.
+        """
+        if self.planner != "small":
+            return False
+        reading = load_planner().read(question)
+        if reading.sure:
+            return True
+        edit = self._kept(reading, _Facts(self.retrieve))
+        return edit is not None and normalise(edit.subject or "") not in {normalise(p.entity) for p in reading.single}
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        decision: Decision,
+        model: BaseModel,
+        memory: EditMemory,
+        trace: list[dict[str, object]],
+        **parameters: Any,
+    ) -> Iterator[str]:
+        question = last_user(messages)
+        walk = _Walk(self, model, memory, parameters)
+        answer, reason = walk.answer(question, decision, trace)
+        if answer is not None:
+            yield answer
+            return
+        edit = self._kept(load_planner().read(question), walk.facts) if self.planner == "small" else None
+        if edit is not None and model.style == "completion":
+            trace.append({"step": "hop", "hop": 1, "entity": edit.subject, "relation": edit.relation, "from": "memory",
+                          "question": question, "answer": edit.target, "edits": [edit.id]})  # fmt: skip
+            yield edit.target or ""
+            return
+        if edit is not None and all(hit.edit.id != edit.id for hit in decision.hits):
+            decision = replace(decision, hits=(Hit(edit=edit, score=1.0), *decision.hits))
+        if not decision.hits:
+            raise HandBack(reason)
+        # One hop after all: the model puts the fact into words.
+        yield from Ike(retrieve=self.retrieve).stream(messages, decision, model, memory, trace, **parameters)
+
+    def _kept(self, reading: Reading, facts: _Facts) -> Edit | None:
+        """The edit that answers a question of one hop, by name and relation."""
+        found = (facts.by_relation(plan.entity, plan.hops[0]) for plan in reading.single)
+        return next((edit for edit in found if edit is not None), None)
+
+    def astream(
+        self,
+        messages: Sequence[Message],
+        decision: Decision,
+        model: BaseModel,
+        memory: EditMemory,
+        trace: list[dict[str, object]],
+        **parameters: Any,
+    ) -> AsyncIterator[str]:
+        return in_thread(self.stream(messages, decision, model, memory, trace, **parameters))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A hop's answer: from an edit, or from the base model."""
+
+    text: str
+    edit: Edit | None = None
+
+
+class _Facts:
+    """The memory as one call sees it, by name; what was read is not read again."""
+
+    def __init__(self, retrieve: Retriever | None, memory: EditMemory | None = None) -> None:
+        self.memory = retrieve.memory if retrieve is not None else memory
+        self.namespace, self.as_of = (retrieve.namespace, retrieve.as_of) if retrieve else (DEFAULT_NAMESPACE, None)
+        self._about: dict[str, list[Edit]] = {}
+
+    def about(self, name: str) -> list[Edit]:
+        """The current facts about a name or alias, the newest first."""
+        key = normalise(name)
+        if key not in self._about:
+            memory = self.memory if key else None
+            found = memory.list(subject=name, namespace=self.namespace, as_of=self.as_of) if memory else []
+            self._about[key] = [edit for edit in found if edit.kind == "fact"]
+        return self._about[key]
+
+    def by_relation(self, name: str, hop: Hop) -> Edit | None:
+        """The newest edit of this name or alias and one of the hop's relations."""
+        return next((edit for edit in self.about(name) if edit.relation in hop.names and edit.target), None)
+
+    @property
+    def empty(self) -> bool:
+        return self.as_of is None and (self.memory is None or not self.memory.journal.any_live(self.namespace))
+
+
+class _Walk:
+    """One question's way: what was asked of the model and of the memory before is not asked again."""
+
+    def __init__(self, settings: Planned, model: BaseModel, memory: EditMemory, parameters: dict[str, Any]) -> None:
+        self.settings = settings
+        self.model = model
+        self.parameters = parameters
+        self.marks = tuple(getattr(model, "special_tokens", ()))
+        self.facts = _Facts(settings.retrieve, memory)
+        self._replies: dict[str, str] = {}
+        self._worded: dict[str, Edit | None] = {}
+
+    def answer(self, question: str, decision: Decision, trace: list[dict[str, object]]) -> tuple[str | None, str]:
+        """The answer, or None and why there is none."""
+        if self.facts.empty and not self.settings.unedited:
+            return None, "the memory holds no facts"
+        plans, reason = self._plans(question, trace)
+        plans = self._ranked(self._with_known_names(plans, question, decision))
+        unedited: str | None = None
+        for plan in plans[: self.settings.attempts]:
+            since = len(trace)
+            reached = self._follow(plan, trace)
+            if reached is not None and any(step.get("edits") for step in trace[since:]):
+                return reached, ""
+            if reached is not None and self.settings.unedited and unedited is None:
+                unedited = reached
+                continue
+            reason = "no edit lies on the way" if reached is not None else "a hop found no answer"
+            for step in trace[since:]:
+                step["left"] = reason
+                if "edits" in step:
+                    step["considered"] = step.pop("edits")
+        return unedited, reason
+
+    # --- plans
+
+    def _plans(self, question: str, trace: list[dict[str, object]]) -> tuple[list[Plan], str]:
+        if self.settings.planner == "chat":
+            return self._chat_plans(question, trace)
+        reading = load_planner().read(question)
+        trace.append(
+            {
+                "step": "plan",
+                "planner": "small",
+                "several": round(reading.several, 4),
+                "sure": reading.sure,
+                "plans": [_shown(plan) for plan in reading.plans[:3]],
+            }
+        )
+        if not reading.sure:
+            return [], "the planner is unsure how to break the question down"
+        likeliest = reading.plans[0].probability
+        return [plan for plan in reading.plans if plan.probability >= self.settings.floor * likeliest], ""
+
+    def _chat_plans(self, question: str, trace: list[dict[str, object]]) -> tuple[list[Plan], str]:
+        asked = prompt("planned_chat").substitute(question=as_line(question, self.marks), hops=self.settings.hops)
+        reply = "".join(self.model.stream([Message("user", asked)], **self.parameters))
+        plan = read_plan(reply, question, self.settings.hops)
+        trace.append({"step": "plan", "planner": "chat", "plans": [_shown(plan)] if plan else [], "reply": reply[:500]})
+        return ([plan], "") if plan else ([], "the base model gave no plan that can be followed")
+
+    def _with_known_names(self, plans: Sequence[Plan], question: str, decision: Decision) -> list[Plan]:
+        """The plans, each name written as the nearest edits' subjects are, where such a one stands in the question."""
+        folded = question.casefold()
+        known = {
+            name
+            for hit in decision.candidates
+            for name in (hit.edit.subject, *hit.edit.aliases)
+            if name and name.casefold() in folded
+        }
+        made = []
+        for plan in plans:
+            like = [name for name in known if _whole(name, plan.entity)]
+            made.append(
+                replace(plan, entity=max(like, key=len)) if like and not self.facts.about(plan.entity) else plan
+            )
+        return made
+
+    def _ranked(self, plans: Sequence[Plan]) -> list[Plan]:
+        def score(plan: Plan) -> float:
+            return math.log(max(plan.probability, 1e-9)) + self.settings.edit_bonus * self._edited(plan)
+
+        return sorted(plans, key=score, reverse=True)
+
+    def _edited(self, plan: Plan) -> int:
+        """How many hops from the first on edits answer by name and relation."""
+        name = plan.entity
+        for number, hop in enumerate(plan.hops):
+            edit = self.facts.by_relation(name, hop)
+            if edit is None:
+                return number
+            name = edit.target or ""
+        return len(plan.hops)
+
+    # --- hops
+
+    def _follow(self, plan: Plan, trace: list[dict[str, object]]) -> str | None:
+        """The end of the way, a step in the trace for each hop; None where a hop finds no answer."""
+        name = plan.entity
+        for number, hop in enumerate(plan.hops, 1):
+            question = fill(hop.question, name)
+            step: dict[str, object] = {
+                "step": "hop",
+                "hop": number,
+                "entity": name,
+                "relation": hop.names[0] if hop.names else None,
+                "question": question,
+            }
+            found = self._hop(name, hop, question)
+            trace.append(step)
+            step["answer"] = found.text if found else None
+            if found is None:
+                return None
+            step["from"] = "memory" if found.edit else "model"
+            step["edits"] = [found.edit.id] if found.edit else []
+            name = as_line(found.text, self.marks)[:LONGEST_ANSWER]
+        return found.text if found else None
+
+    def _hop(self, name: str, hop: Hop, question: str) -> _Found | None:
+        edit = self.facts.by_relation(name, hop) or self._by_wording(name, question)
+        if edit is not None and edit.target:
+            return _Found(edit.target, edit)
+        reply = self._asked(question)
+        return _Found(reply) if reply.casefold().rstrip(".") not in _NO_ANSWER else None
+
+    def _by_wording(self, name: str, question: str) -> Edit | None:
+        """The edit that the scope finds for the hop's question, if it is about this name."""
+        if self.settings.retrieve is None:
+            return None
+        if question not in self._worded:
+            hits = self.settings.retrieve(question).hits
+            self._worded[question] = next((hit.edit for hit in hits if _fits(hit.edit, name)), None)
+        return self._worded[question]
+
+    def _asked(self, question: str) -> str:
+        """The base model's answer to a hop's question, as a name."""
+        if question not in self._replies:
+            given = [Message("user", question)]
+            if self.model.style == "chat":
+                given.insert(0, Message("system", prompt("planned_hop").template))
+            self._replies[question] = _bare("".join(self.model.stream(given, **self.parameters)), question)
+        return self._replies[question]
+
+
+def _bare(reply: str, question: str) -> str:
+    """The name in a reply: its first line; of a whole sentence that is understood, what it says of the subject."""
+    line = next((line.strip() for line in reply.splitlines() if line.strip()), "")
+    asked = parse_question(question)
+    if line.count(" ") > 3 and asked is not None:
+        said = parse(line)
+        if said.target and said.subject and normalise(said.subject) == normalise(asked[0]):
+            return said.target
+    line = line[:LONGEST_ANSWER].strip('"“”*` ')
+    return line.removesuffix(".") if line.count(".") == 1 else line
+
+
+def _fits(edit: Edit, name: str) -> bool:
+    """Whether a fact is about this very name; what it says of it is the scope's to judge.
+
+    A name within a name is another ("England" and "Kingdom of England").
+    """
+    names = (edit.subject, *edit.aliases)
+    return edit.kind == "fact" and bool(edit.target) and any(_letters(own) == _letters(name) for own in names if own)
+
+
+def _letters(name: str) -> str:
+    """A name without accents, blanks and punctuation; as it is compared where it has nothing else."""
+    plain = unicodedata.normalize("NFKD", normalise(name))
+    return "".join(letter for letter in plain if letter.isalnum()) or plain
+
+
+def _whole(name: str, part: str) -> bool:
+    """Whether `part`, a planner's cut, may have been meant for `name`: words of it, or its plural."""
+    long, short = f" {normalise(name)} ", f" {normalise(part)} "
+    return short in long or short == f"{long[:-1]}s "
+
+
+def _shown(plan: Plan) -> dict[str, object]:
+    return {
+        "entity": plan.entity,
+        "relations": [hop.names[0] if hop.names else hop.question for hop in plan.hops],
+        "probability": round(plan.probability, 4),
+    }
+
+
+def read_plan(reply: str, question: str, most: int) -> Plan | None:
+    """The plan in a chat model's reply: the first JSON object with an entity and 2 to `most` hops; else None.
+
+    The entity must stand in the question, each hop hold {} once: whatever else a reply says is no plan.
+    """
+    at = reply.find("{")
+    while at >= 0:
+        try:
+            found, _ = json.JSONDecoder().raw_decode(reply, at)
+        except (ValueError, RecursionError):
+            at = reply.find("{", at + 1)
+            continue
+        entity, hops = (found.get(key) for key in ("entity", "hops")) if isinstance(found, dict) else (None, None)
+        if not isinstance(entity, str) or not entity.strip() or entity.casefold() not in question.casefold():
+            return None
+        if not isinstance(hops, list) or not 2 <= len(hops) <= most:
+            return None
+        if not all(isinstance(hop, str) and hop.count("{}") == 1 and len(hop) <= LONGEST_ANSWER for hop in hops):
+            return None
+        return Plan(entity.strip(), tuple(_hop_of(hop) for hop in hops), 1.0)
+    return None
+
+
+def _hop_of(question: str) -> Hop:
+    """A hop in a chat model's words; its relations where the wording is a known one."""
+    asked = parse_question(question.replace("{}", "Xyzzy"))
+    wording = question.replace("{}", "{subject}")
+    if asked is None or asked[0] != "Xyzzy":
+        return Hop((), wording)
+    relation = relations()[asked[1]]
+    same = [r.name for r in relations().values() if relation.wikidata and r.wikidata == relation.wikidata]
+    return Hop(tuple(dict.fromkeys([relation.name, *same])), wording)

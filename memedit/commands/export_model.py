@@ -1,0 +1,44 @@
+"""Write the model with its baked edits as a folder."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from memedit import terminal
+from memedit.cli import AS_OF, Session, verb
+
+
+@verb("memedit export-model ./edited --model hf:./my-model", name="export-model", json=True)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--model", metavar="SPEC", help="pocket or hf:NAME_OR_PATH [env: MEMEDIT_MODEL].")
+@click.option("--as-of", type=AS_OF, metavar="WHEN", help="The weights as they were then.")
+@click.option("-y", "--yes", is_flag=True, help="Write over a folder that holds something.")
+def command(
+    session: Session, folder: Path, model: str | None, as_of: datetime | int | None, yes: bool, as_json: bool
+) -> None:
+    """Write the model with its baked edits as a folder.
+
+    transformers loads it as any other (`memedit ask --model hf:DIR`). No undo and no purge reaches what is in it.
+    """
+    from memedit import baking
+
+    if folder.is_dir() and any(folder.iterdir()):
+        terminal.confirm(f"{folder} holds something already. Write over it?", yes=yes)
+        yes = True
+    with session.open(reading=True) as memory:
+        carried = baking.export_model(
+            memory,
+            folder,
+            model=session.settings(model=model).model,
+            namespace=session.scope_of,
+            as_of=as_of,
+            overwrite=yes,
+        )
+    edits = [id_ for one in carried for id_ in one.edits]
+    if as_json:
+        terminal.emit({"folder": folder, "edits": edits, "bakes": carried})
+        return
+    terminal.line(folder, f"{len(edits):,} edit{'' if len(edits) == 1 else 's'} in the weights")
