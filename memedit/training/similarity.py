@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m memedit.training.similarity", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of datasets")
     parser.add_argument("--edits", type=int, default=5000, help="edits in the largest memory")
-    parser.add_argument("--encoder", default="sentence_transformers", help="encoder, name or name:argument")
+    parser.add_argument("--encoder", default="onnx", help="encoder, name or name:argument")
     shipped = Path(str(files("memedit.scope") / "similarity.json"))
     parser.add_argument("--out", type=Path, default=shipped, help="file to write")
     given = parser.parse_args(arguments)
