@@ -53,6 +53,13 @@ _NO_ANSWER = frozenset(
 )
 
 
+_NEAR = (
+    frozenset({"occupation", "field_of_work"}),  # "works in the field of nursing"
+    frozenset({"country", "citizenship", "country_of_origin"}),  # a place, a person and a work have one of them each
+)
+"""Relations that are said in one another's words, and that no subject is likely to have two of."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Planned:
     """The chain of a question, hop by hop: from memory where an edit fits, else from the base model."""
@@ -63,9 +70,9 @@ class Planned:
     """How many plans are walked, at most."""
     hops: int = 5
     """How many hops a plan of the base model may have."""
-    edit_bonus: float = 3.0
+    edit_bonus: float = 1.5
     """By how much, in nats, an edit on the first hops speaks for a plan: people ask about what was changed."""
-    floor: float = 0.05
+    floor: float = 0.3
     """Plans less likely than this share of the likeliest are not walked."""
     unedited: bool = False
     """Answer by the chain even if no edit lies on the way, instead of handing back."""
@@ -164,8 +171,10 @@ class _Facts:
         return self._about[key]
 
     def by_relation(self, name: str, hop: Hop) -> Edit | None:
-        """The newest edit of this name or alias and one of the hop's relations."""
-        return next((edit for edit in self.about(name) if edit.relation in hop.names and edit.target), None)
+        """The newest edit of this name or alias and one of the hop's relations; else, one that is near these."""
+        told = [edit for edit in self.about(name) if edit.target]
+        near = _near(hop)
+        return next((edit for wanted in (frozenset(hop.names), near) for edit in told if edit.relation in wanted), None)
 
     @property
     def empty(self) -> bool:
@@ -291,19 +300,19 @@ class _Walk:
         return found.text if found else None
 
     def _hop(self, name: str, hop: Hop, question: str) -> _Found | None:
-        edit = self.facts.by_relation(name, hop) or self._by_wording(name, question)
+        edit = self.facts.by_relation(name, hop) or self._by_wording(name, hop, question)
         if edit is not None and edit.target:
             return _Found(edit.target, edit)
         reply = self._asked(question)
         return _Found(reply) if reply.casefold().rstrip(".") not in _NO_ANSWER else None
 
-    def _by_wording(self, name: str, question: str) -> Edit | None:
-        """The edit that the scope finds for the hop's question, if it is about this name."""
+    def _by_wording(self, name: str, hop: Hop, question: str) -> Edit | None:
+        """The edit that the scope finds for the hop's question, if it fits."""
         if self.settings.retrieve is None:
             return None
         if question not in self._worded:
             hits = self.settings.retrieve(question).hits
-            self._worded[question] = next((hit.edit for hit in hits if _fits(hit.edit, name)), None)
+            self._worded[question] = next((hit.edit for hit in hits if _fits(hit.edit, name, hop)), None)
         return self._worded[question]
 
     def _asked(self, question: str) -> str:
@@ -328,13 +337,22 @@ def _bare(reply: str, question: str) -> str:
     return line.removesuffix(".") if line.count(".") == 1 else line
 
 
-def _fits(edit: Edit, name: str) -> bool:
-    """Whether a fact is about this very name; what it says of it is the scope's to judge.
+def _fits(edit: Edit, name: str, hop: Hop) -> bool:
+    """Whether a fact that the scope gave is about this very name, and by no other known relation than the hop's.
 
     A name within a name is another ("England" and "Kingdom of England").
     """
-    names = (edit.subject, *edit.aliases)
-    return edit.kind == "fact" and bool(edit.target) and any(_letters(own) == _letters(name) for own in names if own)
+    if edit.kind != "fact" or not edit.target:
+        return False
+    if hop.names and edit.relation in relations() and edit.relation not in _near(hop):
+        return False
+    return any(_letters(own) == _letters(name) for own in (edit.subject, *edit.aliases) if own)
+
+
+def _near(hop: Hop) -> frozenset[str]:
+    """The hop's relations and those that are said in the same words."""
+    names = frozenset(hop.names)
+    return names.union(*(group for group in _NEAR if group & names))
 
 
 def _letters(name: str) -> str:

@@ -83,7 +83,8 @@ def left_out(folder: Path, found: Sequence[Row]) -> dict[str, str]:
     dropped = sum(line.get("left_out", 0) for line in lines(folder / CASES))
     if dropped:
         reasons["questions"] = f"{dropped} that must not change name the subject of another edit in force"
-    return reasons | run.get("left_out", {})  # what an import left out, it says itself
+    reasons.update(run.get("left_out", {}))  # what an import left out, it says itself
+    return reasons
 
 
 def _named(metric: Metric) -> Row:

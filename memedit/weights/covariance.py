@@ -293,7 +293,8 @@ def _summed(
     places = {read[2] for read in begun.values() if read is not None}
     # Layers that stand at different texts (an earlier run wanted others) begin together, from the start.
     start = places.pop() if len(places) == 1 and None not in begun.values() else 0
-    sums = {layer: (read[0].to(exact(torch.zeros(0, device=model.device)).device), read[1]) for layer, read in begun.items() if read and start}
+    where = exact(torch.zeros(0, device=model.device)).device
+    sums = {layer: (read[0].to(where), read[1]) for layer, read in begun.items() if read and start}
     saved = time.monotonic()
     done = start
     for first in range(start, len(texts), 64):
