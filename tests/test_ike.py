@@ -105,7 +105,7 @@ def test_the_models_own_special_tokens_are_broken() -> None:
 
 
 @settings(deadline=None)
-@given(st.text(max_size=300))
+@given(st.text(max_size=300) | st.text("<>|[]#`!/ A0", max_size=12))
 def test_any_text_becomes_one_line_and_stays_so(text: str) -> None:
     line = as_line(text)
     assert len(line.splitlines()) <= 1

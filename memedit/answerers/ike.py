@@ -211,7 +211,9 @@ def as_line(text: str, marks: Iterable[str] = ()) -> str:
     for mark in sorted(marks, key=len, reverse=True):
         if len(mark) > 1 and not mark.isalnum():
             line = line.replace(mark, f"{mark[0]} {mark[1:]}")
-    line = _MARK.sub(lambda found: f"{found[0][0]} {found[0][1:]}", line)
+    # A mark broken may leave another whole ("<<SYS>>"): until none is left, so that a line read again stays as it is.
+    while (broken := _MARK.sub(lambda found: f"{found[0][0]} {found[0][1:].lstrip()}", line)) != line:
+        line = broken
     return line if len(line) <= LONGEST_FACT else f"{line[: LONGEST_FACT - 1]}…"
 
 
