@@ -29,8 +29,8 @@ FORMAT = 1
 CONFIG = "config.json"
 LONGEST_NAME = 32
 """Word pieces of a name, at most."""
-SINGLE = 0.5
-"""Probability from which a plan of one hop is one."""
+SINGLE = 0.3
+"""Probability from which a plan of one hop is told: it is acted on only where the memory has that name and relation."""
 UNLIKELY = 0.1
 """Share of the likeliest name's probability below which a name is left out: "Hitomi" of "Hitomi Shimatani"."""
 CHAINS, PLANS = 60, 24
@@ -68,7 +68,7 @@ class Reading:
 
     `several` in [0, 1] is the probability that it takes two hops or more, by relations that the planner knows; `sure`
     whether that, and the best plans together, reach the planner's thresholds. `single` are plans of one hop, where the
-    question is not sure to take several, each more likely than not.
+    question is not sure to take several, each of some probability.
     """
 
     plans: tuple[Plan, ...]

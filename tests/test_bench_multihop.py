@@ -236,6 +236,7 @@ def test_the_command_prints_rows(data: Path, monkeypatch: pytest.MonkeyPatch, tm
         ("What family does Conogrue belong to?", ["What family does Grue belong?"], "Conogrue"),
         ("Who wrote B.R.?", ["Who wrote Blue Rain?"], "B.R."),
         ("Blue's seat is", ["Freedonia's seat is"], "Blue"),
+        ("Rain, Blue (book) follows", ["Blue Rain follows"], "Rain, Blue (book)"),
         ("Quite another thing", ["The author of Blue Rain is"], None),
     ],
 )

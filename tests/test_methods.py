@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from tiny import CAUSAL, FAMILIES, REQUESTS
 
 from memedit.errors import InputError, NotFoundError
 from memedit.methods import make, methods
-from memedit.methods._settings import settings_of
+from memedit.methods._settings import Shape, layers_for, settings_of
 from memedit.weights.change import Change, applied, edited, state_of, view
 from memedit.weights.language_model import LanguageModel, Request
 from memedit.weights.rows import probabilities
@@ -222,7 +224,7 @@ def test_a_corpus_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_lora_without_peft_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(InputError, match=r"pip install 'memedit\[lora\]'"):
         fit("lora", tiny.shared("gpt2"))
 
@@ -235,3 +237,43 @@ def test_every_method_says_what_it_is(name: str) -> None:
     assert set(method.models) <= {*tiny.FAMILIES, "gemma2", "gemma3_text", "phi3"}
     assert [setting.name for setting in settings_of(method)] == [field.name for field in fields(method)]
     assert all(setting.about for setting in settings_of(method))
+
+
+def test_the_command_lists_all_of_them_without_torch() -> None:
+    script = (
+        "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr));"
+        "from memedit.cli import main; sys.argv = ['memedit', 'methods', '--json']; main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.strip().endswith("False")
+    listed = {row["name"]: row for row in json.loads(ran.stdout)["methods"]}
+    assert list(listed) == methods.names()
+    layer = listed["rome"]["settings"][-1]
+    assert (layer["name"], layer["type"], layer["default"]) == ("layer", "int | None", None)
+    assert "down projection" in layer["about"]
+    assert listed["r_rome"]["family"] == "locate-then-edit"
+    assert "t5" in listed["lora"]["models"]
+    assert "t5" not in listed["memit"]["models"]
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "depth", "layers"),
+    [
+        ("r_rome", "gpt2", 48, (17,)), ("rome", "gpt2", 24, (8,)), ("r_rome", "gptj", 28, (5,)),
+        ("rome", "gpt_neox", 44, (15,)), ("emmet", "llama", 32, (5,)), ("memit", "gpt2", 48, (13, 14, 15, 16, 17)),
+        ("memit", "gptj", 28, (3, 4, 5, 6, 7, 8)), ("alphaedit", "llama", 32, (4, 5, 6, 7, 8)),
+        ("ft_l", "gpt2", 48, (0,)), ("fine_tune", "llama", 32, (29, 30, 31)),
+    ],
+)  # fmt: skip
+def test_layers_are_those_of_the_papers(name: str, family: str, depth: int, layers: tuple[int, ...]) -> None:
+    assert layers_for(name, Shape(family, depth, 64)) == layers
+
+
+def test_any_other_model_has_layers_too() -> None:
+    for name in OURS:
+        for family in FAMILIES:
+            for depth in range(1, 81):
+                found = layers_for(name, Shape(family, depth, 64))
+                assert found
+                assert all(0 <= layer < depth for layer in found)

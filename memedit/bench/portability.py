@@ -110,8 +110,8 @@ def alias_in(text: str, own: Sequence[str], subject: str) -> str | None:
         if not found or not text.casefold().startswith(before.casefold()):
             continue
         rest = text[len(before) :]
-        words = re.findall(r"\w+", after)
-        end = re.search(rf"(?:'s)?\W+{re.escape(words[0])}\b", rest) if words else re.search(r"[?!\s]*$", rest)
+        words = re.findall(r"\w+", after.removeprefix("'s"))
+        end = re.search(rf"(?:'s)?[\s,]+{re.escape(words[0])}\b", rest) if words else re.search(r"[?!\s]*$", rest)
         alias = rest[: end.start()].strip() if end else ""
         if alias and len(alias.split()) <= 12 and normalise(alias) != normalise(subject):
             return alias

@@ -125,6 +125,8 @@ _POCKET_SEARCH = {"steps": 25, "rate": 2.0, "clamp": 4.0, "decay": 0.5}
 _POCKET_SPREAD = {**_POCKET_SEARCH, "layers": (0, 1)}
 MEASURED: dict[Shape, dict[str, dict[str, Any]]] = {
     Shape("gpt2", 6, 256): {
+        "ft_l": {"epsilon": 5e-3},
+        "ft_m": {"rate": 2e-3},
         "rome": {**_POCKET_SEARCH, "layer": 0},
         "r_rome": {**_POCKET_SEARCH, "layer": 0},
         "emmet": {**_POCKET_SEARCH, "layer": 0},
