@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memedit.edits import Message
-from memedit.scope._asked import MOST_TEXTS, asked, edit_text, names
+from memedit.scope._asked import MOST_TEXTS, asked, edit_text, follow_up, names
 
 ALONE = [
     "Who is the CEO of Acme?",
@@ -239,6 +239,11 @@ FOLLOW_UPS = [
     (["Do you know Lake Mirror?", NO, "It is located in"], ["Lake Mirror is located in"]),
     (["Who wrote Tom's Barn?", NO, "Is it led by a woman?"], ["Is Tom's Barn led by a woman?"]),
     (["What about Acme?", NO, "Is it led by Dana Li?"], ["Is Acme led by Dana Li?"]),
+    (["I have been reading about Lake Mirror lately.", "Sure.", "Who owns it?"], ["Who owns Lake Mirror?"]),
+    (["Let us write a page on Nokra 5.", "Of course.", "Who makes it?"], ["Who makes Nokra 5?"]),
+    (["How do you say Nokra 300ZX?", "Go ahead.", "And who makes it?"], ["Who makes Nokra 300ZX?"]),
+    (["I like the Arden Cup.", NO, "When does it take place?"], ["When does Arden Cup take place?"]),
+    (["Tell me about Quill.", NO, "Which GUI toolkit does it use?"], ["Which GUI toolkit does Quill use?"]),
     # the earlier question about another name, or once more
     (["Who is the CEO of Acme?", NO, "And Globex?"], ["Who is the CEO of Globex?"]),
     (["Who is the CEO of Acme?", NO, "what about Globex Systems?"], ["Who is the CEO of Globex Systems?"]),
@@ -278,6 +283,20 @@ def test_what_a_follow_up_asks(turns: list[str], expected: list[str]) -> None:
 def test_a_question_of_its_own_in_a_conversation_stays_itself(text: str) -> None:
     messages = [Message("user", "Tell me about Acme."), Message("assistant", "It makes anvils."), Message("user", text)]
     assert asked(messages) == (text,)
+
+
+def test_names_that_the_memory_knows_come_first() -> None:
+    turns = ["Is tea trade popular in Arden?", "Go ahead.", "And who led it?"]
+    messages = [Message("assistant" if number % 2 else "user", text) for number, text in enumerate(turns)]
+    leans = follow_up(messages)
+    assert leans is not None
+    assert (leans.text, leans.last) == ("And who led it?", turns[0])
+    assert leans.names(["trade", "tea trade", "Tea", "Acme", "", "tea trade"]) == ("tea trade", "Tea")
+    assert leans.names(["tea trade"], most=0) == ()
+    assert asked(messages, ["tea trade"]) == ("Who led tea trade?", "Who led Arden?", "And who led it?")
+    assert follow_up(messages[:1]) is None
+    assert follow_up([*messages[:2], Message("user", "Who led Umbra?")]) is None
+    assert follow_up([Message("user", "Acme is old. Who leads it?")]) is not None
 
 
 def test_who_spoke() -> None:

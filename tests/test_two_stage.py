@@ -105,6 +105,26 @@ def test_a_follow_up_is_judged_with_the_name_put_in(calibration: Path, memory: E
     assert gate(calibration).decide(follow_up, memory).candidates
 
 
+def test_a_name_that_no_capital_marks_is_known_by_the_memory(calibration: Path, memory: EditMemory) -> None:
+    memory.add("The CEO of tea trade is Ida Lum", subject="tea trade", target="Ida Lum")
+    said = "Yesterday somebody mentioned tea trade to me."
+    decision = gate(calibration).decide(user(said, "Go ahead.", "And who is the CEO of it?"), memory)
+    assert decision.query == "Who is the CEO of tea trade?"
+    assert decision.hits[0].edit.target == "Ida Lum"
+    assert gate(calibration).decide(user("And who is the CEO of it?"), memory).query == "And who is the CEO of it?"
+
+
+def test_a_pronoun_stands_for_nobody_who_was_not_named(calibration: Path, memory: EditMemory) -> None:
+    last = "Is the CEO of it Dana Li?"
+    assert gate(calibration).decide(user(last), memory).in_scope  # nothing was said before: it stands alone
+    verifier = FakeVerifier()
+    gate(calibration, verifier=verifier).decide(user("Let us talk about Umbra.", "Gladly.", last), memory)
+    assert {query for query, _ in verifier.asked} == {"Is the CEO of Umbra Dana Li?"}
+    gate(calibration, verifier=verifier).decide(user("Let us talk about Umbra and Acme.", "Gladly.", last), memory)
+    assert "Is the CEO of Acme Dana Li?" in {query for query, _ in verifier.asked}
+    assert last not in {query for query, text in verifier.asked if "Acme" not in text}
+
+
 def test_the_verifier_decides(calibration: Path, memory: EditMemory) -> None:
     scope = gate(calibration, verifier=FakeVerifier("acme"))
     decision = scope.decide(user("Is the CEO of Acme Dana Li?"), memory)

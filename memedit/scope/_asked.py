@@ -3,7 +3,8 @@
 A long message is mostly context; what counts is what is asked. A sentence that restates an edit in front of a question
 about something else is no reason to fire. And a follow-up ("and who leads it now?") asks about a name that stands in
 the sentences or turns before. Both are rules over plain text, without a model: they cost microseconds, and a sentence
-that stands alone is never touched. It is not an entry of the registry, hence the underscore.
+that stands alone is never touched. Which names a memory knows, it is told (`FollowUp`, `known`): they come before those
+that rules find. It is not an entry of the registry, hence the underscore.
 
     message ─► pieces: sentences, each of which asks, asks weakly ("Can you help me?"), states, or is filler
             ─► those that ask, the likeliest first
@@ -13,7 +14,7 @@ that stands alone is never touched. It is not an entry of the registry, hence th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -35,41 +36,89 @@ def edit_text(edit: Edit) -> str:
     return edit.statement + "".join(f" | also: {alias}" for alias in edit.aliases[:MOST_ALIASES])
 
 
-def asked(messages: Sequence[Message]) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """A question that leans on what was said before it."""
+
+    text: str
+    """The question as it stands."""
+    said: str
+    """What was said before it, in the order of the turns."""
+    last: str
+    """Of that, what the user said last."""
+
+    def names(self, candidates: Iterable[str], most: int = MOST_TOPICS) -> tuple[str, ...]:
+        """Those of some names that were said before, in their order, each once; a part of a longer one is left out."""
+        said, found = self.said.casefold(), []
+        for name in dict.fromkeys(candidates):
+            at = said.find(name.casefold()) if len(name) > 1 else -1
+            if at >= 0 and re.search(rf"(?<!\w){re.escape(name.casefold())}(?!\w)", said[at:]):
+                found.append(name)
+        whole = [one for one in found if not any(one != other and one in other for other in found)]
+        return tuple(whole[:most])
+
+
+def follow_up(messages: Sequence[Message]) -> FollowUp | None:
+    """The question of the last user message, where it leans on what was said before; None where it stands alone."""
+    before, leads, _ = _read(messages)
+    if not leads:
+        return None
+    text, context, behind = leads[0]
+    if not (before or context or behind) or _form(text.strip(), "") is None:
+        return None
+    turns = [turn.content[:LONGEST] for turn in before]
+    users = [turn.content[-400:] for turn in before if turn.role == "user"]
+    said = " ".join([*turns, *context, *behind])
+    return FollowUp(text, said, context[-1] if context else users[-1] if users else "")
+
+
+def asked(messages: Sequence[Message], known: Sequence[str] = ()) -> tuple[str, ...]:
     """The texts to judge, the best guess first, at most four; () where the last user message is blank or missing.
 
     A message of one sentence is itself, unchanged, unless it follows up what was said before. Of several sentences
     those count that ask: questions, requests, and a last piece without a full stop, which is a prompt to complete;
-    where none does, the last. In a follow-up the pronoun is replaced by up to three topics; the sentence as it stands
-    is kept, and comes last.
+    where none does, the last. In a follow-up the pronoun is replaced by up to three topics, `known` names first; the
+    sentence as it stands is kept, and comes last.
     """
-    place = next((at for at in range(len(messages) - 1, -1, -1) if messages[at].role == "user"), -1)
-    if place < 0 or not messages[place].content.strip():
+    before, leads, aside = _read(messages)
+    if not leads:
         return ()
-    content = messages[place].content
-    before = [turn for turn in messages[max(0, place - TURNS) : place] if turn.role in ("user", "assistant")]
-    if not _MAY_END.search(content.strip()):  # nothing to split
-        return _resolved(content, before, (), ()) if before else (content,)
-    pieces = split(content)
-    if len(pieces) == 1:
-        text = content if pieces[0].text == " ".join(content.split()) else pieces[0].text
-        return _resolved(text, before, (), ()) if before else (text,)
-    found = [
-        _resolved(
-            pieces[at].text,
-            before,
-            [piece.text for piece in pieces[:at]],
-            [piece.text for piece in pieces[at + 1 :] if piece.asks == STATES],
-        )
-        for at in _chosen(pieces)
-    ]
+    found = [_resolved(text, before, context, behind, known) for text, context, behind in leads]
     best, others = found[0], [texts[0] for texts in found[1:]]
-    if len(best) == 1:
+    if aside or len(best) == 1:
         return tuple(dict.fromkeys([*best, *others]))[:MOST_TEXTS]
     *topics, original = best
     # One place is for the sentence as it stands, and one, where more is asked, for that.
     topics = topics[: MOST_TEXTS - 1 - min(1, len(others))]
     return (*tuple(dict.fromkeys([*topics, *others]))[: MOST_TEXTS - 1], original)
+
+
+_Lead = tuple[str, Sequence[str], Sequence[str]]
+"""A sentence that asks, the sentences of its message before it, and those behind it that tell."""
+
+
+def _read(messages: Sequence[Message]) -> tuple[list[Message], list[_Lead], bool]:
+    """(the turns before the last user message, what that one asks, the likeliest first, whether it is one sentence)"""
+    place = next((at for at in range(len(messages) - 1, -1, -1) if messages[at].role == "user"), -1)
+    if place < 0 or not messages[place].content.strip():
+        return [], [], False
+    content = messages[place].content
+    before = [turn for turn in messages[max(0, place - TURNS) : place] if turn.role in ("user", "assistant")]
+    if not _MAY_END.search(content.strip()):  # nothing to split
+        return before, [(content, (), ())], True
+    pieces = split(content)
+    if len(pieces) == 1:
+        text = content if pieces[0].text == " ".join(content.split()) else pieces[0].text
+        return before, [(text, (), ())], True
+    leads = [
+        (
+            pieces[at].text,
+            [piece.text for piece in pieces[:at]],
+            [piece.text for piece in pieces[at + 1 :] if piece.asks == STATES],
+        )
+        for at in _chosen(pieces)
+    ]
+    return before, leads, False
 
 
 # From a message to pieces
@@ -393,11 +442,18 @@ _PRONOUN = re.compile(
 _NOT_A_PRONOUN = re.compile(  # "what time is it", "is it true that", "how long does it take", "it is raining"
     r"\b(?:time|day|date|year|month|weather) is it\b|\bis it (?:true|possible|ok|okay|safe|legal|correct|right|"
     r"raining|cold|"
-    r"hot|worth|far|better|normal|bad|good|necessary|too late)\b|\b(?:does|did|will|would) it (?:take|cost to|"
+    r"hot|worth|far|better|normal|bad|good|necessary|too late)\b|\b(?:does|did|will|would) it "
+    r"(?:take(?! (?:place|part|over)\b)|cost to|"
     r"matter|mean|hurt)\b|"
     r"\bit (?:is|was|would be|seems|takes)\b (?:true|possible|clear|known|said|to|that)|\bhow is it (?:going|"
     r"possible)\b|"
     r"\bhow it works\b|\b(?:how )?far is it\b",
+    re.I,
+)
+_WANTED = re.compile(
+    r"^(?:(?:and|but|so|or|then|also)[\s,]+)*(?:(?:in|at|on|to|from|by|of|for|with|under|during)\s+)?"
+    r"(?:which|what|whose|how (?:many|much))\s+[^?]*?"
+    r"\b(?:is|was|are|were|do|does|did|has|have|had|can|could|will|would)\b",
     re.I,
 )
 _LEAD = re.compile(r"^(?:(?:and|but|so|or|then|also|ok(?:ay)?|well|now)[\s,]+)+", re.I)
@@ -433,7 +489,7 @@ _NO_NAMES = _STARTERS | _set(
     "maybe perhaps sure well actually really q question answer context note write summarise summarize translate "
     "everyone everybody nobody people someone welcome congratulations imagine consider suppose based given unlike "
     "compared read see check remember using use think somebody something nothing everything good great nice sorry "
-    "me him them us mine yours both either neither"
+    "me him them us mine yours both either neither go sources gladly certainly absolutely ask feel"
 )
 _INSIDE = _set("of the de da di do dos das del della van von der den du la le el al bin ibn af zu & y")
 _ORGANISATION = _set(
@@ -448,6 +504,12 @@ _HOLDER = re.compile(
 )
 """Who holds an office, where the name is not said: what "she" stands for after "the CEO of Acme"."""
 _SMALL = re.compile(r",?\s+(?:(?:in|into|and|with|on|at|for|to|from|by|the|a|an|of|og|und|et)\s+)*\"?", re.I)
+_LATE = re.compile(
+    r"(?:\s+(?:lately|recently|today|tonight|yesterday|again|now|please|earlier|before|online|"
+    r"(?:all|the whole|every) day|(?:these|those) days|(?:last|this) (?:week|month|year|morning|night)|"
+    r"for (?:a while|years|weeks|days|hours)))+$",
+    re.I,
+)
 _TITLES = _set("mr mrs ms dr prof sir lady lord dame saint st")
 
 
@@ -496,7 +558,7 @@ def _name_from(tokens: Sequence[tuple[int, str]], at: int) -> tuple[int, str]:
     while place < len(tokens):
         raw = tokens[place][1]
         word = raw.lstrip("([{*_\"“‘'«").rstrip(")]}*_\"”’'»,;:!?。？！")
-        if len(word) > 1 and word.endswith(".") and not _abbreviated(word):
+        if len(word) > 1 and word.endswith(".") and (word[:-1].isdigit() or not _abbreviated(word)):
             word = word.rstrip(".")
         closed = raw != raw.rstrip(",;:!?)]}。？！") or (raw.endswith(".") and not word.endswith("."))
         if not word:
@@ -511,7 +573,7 @@ def _name_from(tokens: Sequence[tuple[int, str]], at: int) -> tuple[int, str]:
             numbered = bare[:1].isdigit() and _capital(following) and following[0].isalpha()  # "2005 Beach Volleyball"
             if not (titled or numbered or (_capital(bare) and lower not in _NO_NAMES)):
                 return at + 1, ""
-        elif not (_capital(bare) or bare.isdigit()):
+        elif not (_capital(bare) or bare[:1].isdigit()):
             ahead = [tokens[next_][1] for next_ in range(place, min(place + 3, len(tokens)))]
             joins = lower in _INSIDE and any(
                 _capital(one.lstrip("\"“'(")) and all(mid.lower() in _INSIDE for mid in ahead[:number])
@@ -567,7 +629,7 @@ def _phrase(text: str) -> str:
 def _introduced(text: str) -> str:
     """The whole of what comes after "about" at a sentence's end, whatever its letters: "Tell me about the leopard."."""
     match = re.search(r"\babout\s+([^;:?!]+?)\s*[.?!…]*$", text[-300:], re.I)
-    words = match.group(1).split() if match else []
+    words = _LATE.sub("", match.group(1)).split() if match else []
     if not words or len(words) > 10 or words[0].lower() in ("it", "him", "her", "them", "this", "that", "me", "you"):
         return ""
     if any(part[:1].islower() for part in " ".join(words).split(", ")[1:]):
@@ -616,7 +678,7 @@ def _topics(
                 here.insert(0, Name(introduced, 0, False, False))
         if joined := _joined(text, here):
             here.insert(1, Name(joined, here[0].start, False, False))
-        if not here and (phrase := _phrase(text)):
+        if not here and (phrase := _phrase(text)) and phrase != "course":
             here = [Name(phrase, 0, False, False)]
         if kind == "person" and (holder := _HOLDER.search(text)):
             found.setdefault(holder.group().casefold(), ((late, 1), holder.group()))
@@ -630,13 +692,37 @@ def _topics(
     return [name for _, name in ranked[:MOST_TOPICS]]
 
 
-def _resolved(text: str, before: Sequence[Message], context: Sequence[str], behind: Sequence[str]) -> tuple[str, ...]:
+def _resolved(
+    text: str, before: Sequence[Message], context: Sequence[str], behind: Sequence[str], known: Sequence[str]
+) -> tuple[str, ...]:
     """The sentence with each likely topic in its pronoun's place, then as it stands; alone, where it has none."""
     if not before and not context and not behind:
         return (text,)
     bare = text.strip()
-    if _AGAIN.match(bare) and (earlier := _earlier_question(before, context)):
+    earlier = _earlier_question(before, context) if _AGAIN.match(bare) or _ABOUT.match(bare) else ""
+    if _AGAIN.match(bare) and earlier:
         return (earlier, text)
+    form = _form(bare, earlier)
+    if form is None:
+        return (text,)
+    topics = [] if form.whole else _topics(form.kind, before, context, behind, form.own)
+    return _variants(
+        text, [form.put(topic) for topic in dict.fromkeys([*known, *topics] or [""]) if topic or form.whole]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a sentence leans on what was said before: what kind of topic it wants, and itself with one put in."""
+
+    kind: str
+    put: Callable[[str], str]
+    own: tuple[str, ...] = ()
+    whole: bool = False
+    """It needs no topic: an earlier question with another name."""
+
+
+def _form(bare: str, earlier: str) -> _Form | None:
     own = names(bare)
     elliptic = _ABOUT.match(bare)
     if elliptic and len(bare.split()) <= 8:
@@ -647,31 +733,29 @@ def _resolved(text: str, before: Sequence[Message], context: Sequence[str], behi
             and rest.rstrip("?？.! ").endswith(named[0].text)
             and len(rest.split()) <= len(named[0].text.split()) + 1
         ):
-            earlier = _earlier_question(before, context)
             swapped = _swapped(earlier, named[0]) if earlier else ""
-            return (swapped, text) if swapped else (text,)
+            return _Form("any", lambda _: swapped, whole=True) if swapped else None
         if _PART.match(rest):
             end = rest[len(rest.rstrip("?？.! ")) :]
             part = rest.rstrip("?？.! ")
-            return _variants(
-                text, [f"{part} of {topic}{end}" for topic in _topics("thing", before, context, behind, ())]
-            )
+            return _Form("thing", lambda topic: f"{part} of {topic}{end}")
     first = _LEAD.match(bare)
     begin = first.end() if first else 0
+    # A name in "Which GUI toolkit does it use?" is of what is asked for; "it" does not stand for it.
+    wanted = _WANTED.match(bare)
+    named_until = wanted.end() if wanted else 0
+    bar = next((name.start for name in own if name.start >= named_until), len(bare))
     spots = [
         spot
         for spot in _PRONOUN.finditer(bare)
-        if (not own or spot.start() < own[0].start) and (spot.start() <= begin or spot.group()[0].islower())
+        if spot.start() < bar and (spot.start() <= begin or spot.group()[0].islower())
     ]
     if spots and not _NOT_A_PRONOUN.search(bare):
-        kind = _kind(spots[0])
-        topics = _topics(kind, before, context, behind, [name.text for name in own])
-        return _variants(text, [_replaced(bare, spots, topic) for topic in topics])
+        return _Form(_kind(spots[0]), lambda topic: _replaced(bare, spots, topic), tuple(name.text for name in own))
     if not own and (match := _WHO_IS_THE.match(bare)) and " of " not in bare:
         at = match.start("end")
-        topics = _topics("thing", before, context, behind, ())
-        return _variants(text, [_led(f"{bare[:at]} of {topic}{bare[at:]}") for topic in topics])
-    return (text,)
+        return _Form("thing", lambda topic: _led(f"{bare[:at]} of {topic}{bare[at:]}"))
+    return None
 
 
 def _variants(text: str, resolved: Iterable[str]) -> tuple[str, ...]:

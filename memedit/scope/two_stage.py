@@ -5,9 +5,9 @@ does is judged by the verifier, three pairs at most, and its log odds and the co
 the question falls under the edit. `similarity`, beside this file, is the first stage alone with an encoder that was
 never trained for it.
 
-What is judged is what is asked (`_asked.py`): a sentence of a long message, or a follow-up with the name put in. The
-same question vector also tells whether the question takes several hops: such a one needs an edit on its way, but does
-not fall under it, and gets a label of its own.
+What is judged is what is asked (`_asked.py`): a sentence of a long message, or a follow-up with the name put in, by
+preference one that the memory knows. The same question vector also tells whether the question takes several hops: such
+a one needs an edit on its way, but does not fall under it, and gets a label of its own.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from memedit.edits import DEFAULT_NAMESPACE, Decision, Hit, Message
+from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Hit, Message
 from memedit.errors import InputError
-from memedit.scope._asked import asked, edit_text
+from memedit.scope._asked import FollowUp, asked, edit_text, follow_up
 from memedit.scope._calibration import BOTH, Calibration, Sizes, TwoStageCalibration, load_two_stage
 from memedit.scope._held import NOT_ASKED, nothing_in
 
@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # numpy is imported with the first vector
 MULTILINGUAL = "sentence_transformers:paraphrase-multilingual-MiniLM-L12-v2"
 LONGEST = 10_000
 """Characters of a text that go to the encoder, which reads fewer."""
+KNOWN = 16
+"""Edits near a conversation whose names are looked for in it."""
 
 Stages = Literal["proposer", "verifier"]
 Near = tuple[str, Hit]
@@ -65,11 +67,21 @@ class _Last(threading.local):
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """One conversation on its way, and what it asks."""
+class Asked:
+    """What one conversation asks: the texts to judge, the likeliest first."""
 
     messages: Sequence[Message]
     texts: tuple[str, ...]
+    leans: FollowUp | None = None
+    """Where it leans on what was said before: as it stands it may be asked of anybody."""
+
+    def fits(self, text: str, edit: Edit) -> bool:
+        """Whether an edit may be what a text asks for; of a follow-up as it stands, those that the talk names."""
+        leans = self.leans
+        if leans is None or text != leans.text or leans.names(named(edit)):
+            return True
+        itself = FollowUp(text, text, "")  # in small letters a name is not seen as one
+        return bool(itself.names((edit.subject or "", *edit.aliases)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +159,7 @@ class TwoStage:
         last = self._last
         last.timings, last.passed = dict.fromkeys(("asked", "encode", "search", "verify"), 0.0), 0
         with self._timed("asked"):
-            tasks = [_Asked(messages, asked(messages)) for messages in conversations]
+            tasks = [Asked(messages, asked(messages), follow_up(messages)) for messages in conversations]
         size = self._size(memory, namespace)
         bound = self._bound(size)
         made: dict[int, Decision] = {}
@@ -169,13 +181,17 @@ class TwoStage:
 
     def _judged(
         self,
-        tasks: dict[int, _Asked],
+        tasks: dict[int, Asked],
         memory: EditMemory,
         namespace: str,
         as_of: datetime | int | None,
         bound: float,
     ) -> dict[int, Decision]:
         figures, encoder = self.figures, memory.encoder
+        with self._timed("asked"):
+            tasks = dict(
+                zip(tasks, known_names(list(tasks.values()), memory, namespace=namespace, as_of=as_of), strict=True)
+            )
         with self._timed("encode"):
             vectors = encoded([task.texts for task in tasks.values()], encoder)
             multi = self._multi(tasks, vectors, encoder)
@@ -186,7 +202,7 @@ class TwoStage:
                 (sorted(multi), min(figures.floor, figures.multi_hop_floor)),
             ):
                 found = proposed(
-                    [tasks[number].texts for number in some],
+                    [tasks[number] for number in some],
                     vectors,
                     memory,
                     self.candidates,
@@ -230,7 +246,7 @@ class TwoStage:
 
     def _decision(
         self,
-        task: _Asked,
+        task: Asked,
         near: Sequence[Near],
         scores: dict[str, float],
         bound: float,
@@ -292,7 +308,7 @@ class TwoStage:
         return self.verifier if self.verifier is not None else _shipped_verifier(_gate_folder(encoder))
 
     def _multi(
-        self, tasks: Mapping[int, _Asked], vectors: Mapping[str, NDArray[np.float32]], encoder: Encoder
+        self, tasks: Mapping[int, Asked], vectors: Mapping[str, NDArray[np.float32]], encoder: Encoder
     ) -> set[int]:
         """The tasks whose question takes several hops, by a linear map of its vector; none where there is no map."""
         least = self.figures.multi_hop
@@ -306,11 +322,11 @@ class TwoStage:
 
     # Without the stages
 
-    def _none(self, task: _Asked, bound: float, note: str) -> Decision:
+    def _none(self, task: Asked, bound: float, note: str) -> Decision:
         query = task.texts[0] if task.texts else ""
         return Decision(query=query, threshold=self._stage.probability(bound), scope=self.name, notes=(note,))
 
-    def _fall_back(self, task: _Asked, memory: EditMemory, namespace: str, as_of: datetime | int | None) -> Decision:
+    def _fall_back(self, task: Asked, memory: EditMemory, namespace: str, as_of: datetime | int | None) -> Decision:
         with self._timed("search"):
             decision = self._fallback.decide(task.messages, memory, namespace=namespace, as_of=as_of)
         note = (
@@ -359,8 +375,38 @@ def encoded(asks: Iterable[Sequence[str]], encoder: Encoder) -> dict[str, NDArra
     return dict(zip(texts, encoder.encode([" ".join(text.split())[:LONGEST] for text in texts]), strict=True))
 
 
+def named(edit: Edit) -> tuple[str, ...]:
+    """The names in an edit: its subject's, its aliases and its target."""
+    return tuple(name for name in (edit.subject, *edit.aliases, edit.target) if name)
+
+
+def known_names(
+    asks: Sequence[Asked],
+    memory: EditMemory,
+    *,
+    namespace: str = DEFAULT_NAMESPACE,
+    as_of: datetime | int | None = None,
+) -> list[Asked]:
+    """Follow-ups with the names in their pronouns' places that edits near the conversation have; all else unchanged."""
+    leaning = [(number, ask.leans) for number, ask in enumerate(asks) if ask.leans is not None]
+    if not leaning:
+        return list(asks)
+    import numpy as np
+
+    texts = [f"{leans.last} {leans.text}" for _, leans in leaning]
+    vectors = encoded([texts], memory.encoder)
+    queries = np.stack([vectors[text] for text in texts])
+    made = list(asks)
+    for (number, leans), hits in zip(
+        leaning, memory.search_many(queries, k=KNOWN, namespace=namespace, as_of=as_of), strict=True
+    ):
+        if names := leans.names(name for hit in hits for name in named(hit.edit)):
+            made[number] = replace(made[number], texts=asked(made[number].messages, names))
+    return made
+
+
 def proposed(
-    asks: Sequence[Sequence[str]],
+    asks: Sequence[Asked],
     vectors: Mapping[str, NDArray[np.float32]],
     memory: EditMemory,
     k: int,
@@ -374,13 +420,15 @@ def proposed(
 
     if not asks:
         return []
-    flat = [(number, text) for number, texts in enumerate(asks) for text in texts]
+    flat = [(number, text) for number, ask in enumerate(asks) for text in ask.texts]
     queries = np.stack([vectors[text] for _, text in flat])
     found = memory.search_many(queries, k=k, namespace=namespace, as_of=as_of, floor=floor)
     best: list[dict[str, Near]] = [{} for _ in asks]
     for (number, text), hits in zip(flat, found, strict=True):
         for hit in hits:
             known = best[number].get(hit.edit.id)
+            if not asks[number].fits(text, hit.edit):
+                continue
             if known is None or hit.score > known[1].score:
                 best[number][hit.edit.id] = text, hit
     return [sorted(one.values(), key=_nearness)[:k] for one in best]

@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from memedit.edits import DEFAULT_NAMESPACE, Draft, Message
 from memedit.errors import InputError, NotFoundError
-from memedit.scope._asked import asked, edit_text
+from memedit.scope._asked import asked, edit_text, follow_up
 from memedit.scope._calibration import BOTH, Calibration, TwoStageCalibration
 
 if TYPE_CHECKING:
@@ -356,14 +356,17 @@ def measure(
     namespace: str = DEFAULT_NAMESPACE,
 ) -> Measured:
     """Score conversations against a memory by its encoder and a verifier, as `TwoStage` does, but without a floor."""
-    from memedit.scope.two_stage import encoded, proposed
+    from memedit.scope.two_stage import Asked, encoded, known_names, proposed
 
     ids: list[tuple[str, ...]] = []
     cosine = np.full((len(conversations), candidates), np.nan)
     logit = np.full((len(conversations), candidates), np.nan)
     for start in range(0, len(conversations), MOST_AT_ONCE):
-        asks = [asked(messages) for messages in conversations[start : start + MOST_AT_ONCE]]
-        found = proposed(asks, encoded(asks, memory.encoder), memory, candidates, namespace=namespace)
+        some = conversations[start : start + MOST_AT_ONCE]
+        asks = [Asked(messages, asked(messages), follow_up(messages)) for messages in some]
+        asks = known_names(asks, memory, namespace=namespace)
+        vectors = encoded([ask.texts for ask in asks], memory.encoder)
+        found = proposed(asks, vectors, memory, candidates, namespace=namespace)
         where = [(start + row, column, near) for row, nears in enumerate(found) for column, near in enumerate(nears)]
         odds = verifier.pairs([(text, edit_text(hit.edit)) for _, _, (text, hit) in where])
         for (row, column, (_, hit)), odd in zip(where, odds, strict=True):
