@@ -762,7 +762,7 @@ class EditMemory:
         if keys == 1:
             more: list[str] = []
         else:
-            reversed_forms = (parsed.reversed_question, parsed.reversed_statement)
+            reversed_forms = (parsed.reversed_question, parsed.reversed_statement, parsed.inverse_question)
             more = _keys(statement, question, reversed_forms, subject, aliases)
             if keys is not None:
                 if keys > len(more) + 1:

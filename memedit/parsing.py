@@ -19,7 +19,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from memedit.relations import Cardinality, Relation, fill, relations
 
@@ -48,6 +48,8 @@ class Parse:
     """A question whose answer is the subject."""
     reversed_statement: str | None = None
     """The same fact beginning with the target, where the relation has such a wording."""
+    inverse_question: str | None = None
+    """A question about the target by the inverse relation, where there is one; the subject answers it."""
     cardinality: Cardinality = "unknown"
     """Whether a new target takes the place of an old one."""
 
@@ -97,7 +99,7 @@ def parse(
         name = found.noun
     if prompt is None and found is not None and found.prompt is not None and target == found.target:
         prompt = found.prompt
-    question = reversed_question = reversed_statement = None
+    question = reversed_question = reversed_statement = inverse_question = None
     if found is None and target is None and tidy.split(" ", 1)[0].lower() in _ASKING and "? " not in tidy:
         asked = _asked(tidy) if len(tidy) <= LONGEST else None
         if asked is not None:  # a question without its mark
@@ -120,6 +122,9 @@ def parse(
             reversed_question = _filled(known, known.reversed_questions[0], "", target)
         if subject is not None and target is not None and known.reversed_statement.startswith("{target}"):
             reversed_statement = _filled(known, known.reversed_statement, subject, target)
+        if target is not None and known.inverse is not None:
+            inverse = relations()[known.inverse]
+            inverse_question = _filled(inverse, inverse.questions[0], target, "")
     elif name is not None and subject is not None:
         question = question or f"What is the {name} of {_inside(subject)}?"
     if question is None and found is not None:
@@ -127,7 +132,7 @@ def parse(
     if subject is not None and subject.casefold() in _OWNERS:  # "the price of my" is no English
         owner = re.escape(_inside(subject))
         question = re.sub(rf"\bthe ([^?]+) of {owner}\?$", rf"{subject.lower()} \1?", question) if question else None
-        reversed_question = reversed_statement = None
+        reversed_question = reversed_statement = inverse_question = None
     vague = known is not None and known.name in _VAGUE
     return Parse(
         statement=tidy,
@@ -138,6 +143,7 @@ def parse(
         question=None if vague else question,
         reversed_question=None if vague else reversed_question,
         reversed_statement=None if vague else reversed_statement,
+        inverse_question=None if vague else inverse_question,
         cardinality=cardinality,
     )
 
@@ -157,6 +163,43 @@ def parse_question(question: str) -> tuple[str, str] | None:
         return None
     asked = _asked(tidy)
     return (asked[0], asked[1].name) if asked is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One reading of a question, or of a prompt to complete: what it gives, and what it wants."""
+
+    name: str
+    """The name that it gives, as it is written there."""
+    relation: str
+    """A name in relations.json."""
+    wants: Literal["subject", "target"]
+    """Which of the two names of such a fact is looked for; the other is given."""
+
+
+def askings(text: str) -> tuple[Asking, ...]:
+    """All that a text asks for by the wordings of relations.json, forwards and backwards; () where none fits.
+
+    "Which company is Dana Li the CEO of?", "Dana Li is the CEO of" (to be completed) and "Acme is followed by" are
+    read; a wording of several relations gives a reading for each.
+    """
+    bare = " ".join(text.split()).rstrip("?. ")
+    if not bare or len(bare) > LONGEST:
+        return ()
+    small = _lower(bare)
+    tokens = _TOKEN.findall(small)[:_MOST_TOKENS]
+    starts = [0]
+    for token in tokens:
+        starts.append(starts[-1] + len(token))
+    known = _askings()
+    found: dict[Asking, None] = {}
+    for before, opening in _walk(known.before, tokens, 0):
+        for cut in starts[opening + 1 :]:
+            for relation, wants in known.of.get((before, small[cut:]), ()):
+                name = bare[starts[opening] : cut].strip()
+                if _plausible(name):
+                    found[Asking(name, relation, wants)] = None
+    return tuple(found)
 
 
 _TITLED = frozenset({"book", "film", "song", "show", "work", "series"})
@@ -219,6 +262,8 @@ class _Wording:
     relation: Relation
     subject_first: bool
     certain: bool
+    needs: frozenset[str] = frozenset()
+    """Words of which the target must hold one; none: any target will do."""
 
 
 class _Patterns:
@@ -236,6 +281,8 @@ class _Patterns:
         for relation in relations().values():
             for wording in relation.statements + relation.also:
                 self._add_statement(wording, relation)
+            for wording, needs in relation.where_target_says.items():
+                self._add_statement(wording, relation, needs)
         for relation in relations().values():
             for wording in relation.questions:
                 before, _, after = _FIELD.split(wording)
@@ -244,12 +291,12 @@ class _Patterns:
                 _insert(self.question_before, before.lower())
                 self.question_after.add(ending)
 
-    def _add_statement(self, wording: str, relation: Relation) -> None:
+    def _add_statement(self, wording: str, relation: Relation, needs: frozenset[str] = frozenset()) -> None:
         before, first, between, _, after = _FIELD.split(wording)
         key = (before.lower(), between.lower(), after.lower())
         old = self.statements.get(key)
         if old is None:
-            self.statements[key] = _Wording(relation, first == "subject", True)
+            self.statements[key] = _Wording(relation, first == "subject", True, needs)
         elif old.relation.name != relation.name:  # two relations have this wording: the first one, but not certainly
             self.statements[key] = replace(old, certain=False)
         _insert(self.before, key[0].lower())
@@ -262,6 +309,40 @@ class _Patterns:
 @functools.cache
 def _patterns() -> _Patterns:
     return _Patterns()
+
+
+class _Askings:
+    """Every wording that lacks one name: by what comes before and after the name that it gives."""
+
+    def __init__(self) -> None:
+        self.before: dict[str, Any] = {}
+        self.of: dict[tuple[str, str], list[tuple[str, Literal["subject", "target"]]]] = {}
+        for relation in relations().values():
+            if relation.name in _VAGUE:
+                continue
+            for wording in relation.questions:
+                self._add(wording, relation, "target")
+            for wording in relation.reversed_questions:
+                self._add(wording, relation, "subject")
+            for wording in relation.statements + relation.also:
+                if "? " in wording:
+                    continue
+                if wording.endswith("{target}"):
+                    self._add(wording.removesuffix("{target}"), relation, "target")
+                elif wording.endswith("{subject}"):
+                    self._add(wording.removesuffix("{subject}"), relation, "subject")
+
+    def _add(self, wording: str, relation: Relation, wants: Literal["subject", "target"]) -> None:
+        before, _, after = _FIELD.split(wording.rstrip("?. ").lower())
+        readings = self.of.setdefault((before, after), [])
+        if (relation.name, wants) not in readings:
+            readings.append((relation.name, wants))
+            _insert(self.before, before)
+
+
+@functools.cache
+def _askings() -> _Askings:
+    return _Askings()
 
 
 def _lower(text: str) -> str:
@@ -353,7 +434,10 @@ def _by_wording(text: str) -> Iterator[_Found]:
                         continue
                     score = 4 * (len(before) + len(between) + len(ending))
                     names = (first, second) if wording.subject_first else (second, first)
-                    if score < 36 and not _short(names[1]):
+                    if wording.needs:
+                        if wording.needs.isdisjoint(re.findall(r"\w+", names[1].lower())):
+                            continue
+                    elif score < 36 and not _short(names[1]):
                         continue
                     # "Honey War is in Ohio": what is written as a name counts less as a wording.
                     if text[starts[at] : starts[stop]] not in patterns.exact:
@@ -425,7 +509,8 @@ def _answered(text: str) -> _Found | None:
     if asked is None:
         assert shape is not None
         noun = " ".join((shape["noun"] or shape["its"]).split())
-        return _Found(shape["subject"] or shape["of"], target, None, noun, prompt, False, 3, question)
+        named = _relation_named(re.sub(r"^name of the |['’]s name$", "", noun))
+        return _Found(shape["subject"] or shape["of"], target, named, noun, prompt, False, 3, question)
     return _Found(asked[0], target, asked[1], None, prompt, True, 4 * asked[2] + 2, question)
 
 

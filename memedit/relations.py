@@ -34,6 +34,8 @@ class Relation:
     """Its property number there, e.g. "P36"; None where it has none, or where a wording covers several."""
     cardinality: Cardinality
     """Whether a subject has one target, many, or the wording does not tell."""
+    inverse: str | None
+    """The relation, by name, that says the same of the target ("child" for "mother"); None where none is known to."""
     subject_type: str
     """What the subject is, one or two words ("country")."""
     target_type: str
@@ -46,6 +48,8 @@ class Relation:
     """Questions with {subject}."""
     also: tuple[str, ...]
     """Looser sentences that are understood, and seen in training, but not written to a user."""
+    where_target_says: Mapping[str, frozenset[str]]
+    """Sentences that are understood where the target holds one of these words: "went to" a university, not to Paris."""
     reversed_statement: str
     """A sentence that begins with the target, where there is one; else the canonical statement."""
     reversed_questions: tuple[str, ...]
@@ -107,12 +111,16 @@ def _relation(entry: Mapping[str, Any], noun_forms: Mapping[str, list[str]]) -> 
         name=entry["name"],
         wikidata=entry["wikidata"],
         cardinality=entry["cardinality"],
+        inverse=entry.get("inverse"),
         subject_type=entry["subject_type"],
         target_type=entry["target_type"],
         nouns=tuple(entry["nouns"]),
         statements=statements,
         questions=wordings("questions", own_first=not entry["nouns"]),
         also=wordings("also", own_first=True),
+        where_target_says=MappingProxyType(
+            {wording: frozenset(said.split()) for wording, said in entry.get("where_target_says", {}).items()}
+        ),
         reversed_statement=next((s for s in statements if s.startswith("{target}")), statements[0]),
         reversed_questions=wordings("reversed_questions", own_first=not entry["nouns"]),
     )

@@ -422,6 +422,23 @@ def test_auto_asks_who_foresees_several_hops_where_the_scope_saw_none(
     assert [choice.name for choice in made.choices(both, made.decide(both))] == ["planned", "ike"]
 
 
+def test_auto_asks_no_planner_where_the_wording_says_it_all(
+    memory: EditMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from memedit.answerers.planned import Planned
+
+    monkeypatch.setattr(Planned, "foresees", lambda self, question: True)
+    memory.add("The mother of Ann Lo is Bea Lo", aliases=["Ann Lo Quist"], namespace="kin")
+    asked = ("The mother of Ann Lo Quist is", "Of Ann Lo or Bea Lo: who is older?")
+    for style, first in (("completion", "counterfactual"), ("chat", "ike")):
+        made = Editor(memory, Scripted({"*": "?"}, style=style), scope=Labels(), namespace="kin")
+        names = [[choice.name for choice in made.choices(question, made.decide(question))] for question in asked]
+        assert names[0] == [first]
+        assert names[1][0] == "planned"
+    answer = Editor(memory, Scripted({"*": "?"}, style="completion"), scope=Labels(), namespace="kin").ask(asked[0])
+    assert (answer.text, [hit.edit.target for hit in answer.edits]) == ("Bea Lo.", ["Bea Lo"])
+
+
 def test_auto_without_a_retriever_knows_facts_alone() -> None:
     decision = Decision(query=OUTSIDE)
     assert Auto().choose([Message("user", OUTSIDE)], decision, None) == []
@@ -502,7 +519,7 @@ def test_every_line_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytes
 
     text = (Path(__file__).parent.parent / "docs" / "answerers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     monkeypatch.chdir(tmp_path)
     raw = Tokenizer(
         models.BPE({letter: at for at, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, [])

@@ -255,8 +255,15 @@ def portable(tmp_path: Path) -> Path:
         "target_new": "Ida Quell",
         "ground_truth": "Old Hand",
         "portability": {
-            "Subject_Aliasing": [{"prompt": "The author of Azure Drizzle is", "ground_truth": "Ida Quell"}],
-            "Reasoning": [{"prompt": "Who is the spouse of the author of Blue Rain?", "ground_truth": "Bo Stern"}],
+            "Subject_Aliasing": [
+                {"prompt": "The author of Azure Drizzle is", "ground_truth": "Ida Quell-Stern"},
+                {"prompt": "The author of Rain, Blue is", "ground_truth": "Ida Quell"},
+                {"prompt": "What is Azure Drizzle?", "ground_truth": "Ida Quell"},
+            ],
+            "Reasoning": [
+                {"prompt": "Who is the spouse of the author of Blue Rain?", "ground_truth": "Al Post"},
+                {"prompt": "Who is the spouse of the author of Blue Rain?", "ground_truth": "Bo Stern"},
+            ],
         },
         "locality": {},
     }
@@ -285,11 +292,27 @@ def test_portability_tells_what_the_base_model_knows_of_the_rest(portable: Path)
     rows = ported(portable, answerers=("planned",), datasets=("knowedit-wiki_counterfact", "hallueditbench"))
     kinds = {kind for dataset, kind in rows if dataset == "knowedit-wiki_counterfact"}
     assert kinds == {"alias", "alias_not_given", "one_hop"}
-    one_hop = rows["knowedit-wiki_counterfact", "one_hop"]
+    assert rows["knowedit-wiki_counterfact", "alias"]["questions"] == 2  # "What is Azure Drizzle?" asks nothing of it
+    one_hop = rows["knowedit-wiki_counterfact", "one_hop"]  # asked twice, with two answers: one question, either right
     assert (one_hop["questions"], one_hop["known"], one_hop["right_known"]) == (1, 1, 1.0)
     assert rows["hallueditbench", "2_hop"]["right"] == 1.0
     assert ("hallueditbench", "3_hop") not in rows  # it gives the edit away
     assert rows["hallueditbench", "reversed"]["questions"] == 1
+
+
+def test_each_alias_is_given_and_the_edits_own_target_is_right(portable: Path) -> None:
+    rows = ported(portable, answerers=("auto",), datasets=("knowedit-wiki_counterfact",))
+    alias = rows["knowedit-wiki_counterfact", "alias"]
+    assert (alias["right"], alias["model_calls"]) == (1.0, 0.0)
+    assert rows["knowedit-wiki_counterfact", "alias_not_given"]["right"] == 0.0
+
+
+def test_portability_counts_what_it_leaves_out(portable: Path) -> None:
+    model = Scripted({"*": "nothing"}, style="completion")
+    names = ("knowedit-wiki_counterfact", "hallueditbench")
+    found = portability.run(portable, datasets=names, model=model, scope="characters", encoder=Letters(), store="exact")
+    # Of HalluEditBench's six the one of three hops gives the edit away, and three are not there.
+    assert found["left_out"] == {"knowedit-wiki_counterfact": 1, "hallueditbench": 1}
 
 
 def test_portability_with_all_edits_in_one_memory(portable: Path) -> None:

@@ -11,8 +11,17 @@ import pytest
 from fakes import Named, edit
 
 from memedit import Answer, EditMemory, Editor, Message
-from memedit.answerers.counterfactual import Counterfactual, as_question, asks_yes_or_no, by_subject, mixed, settled
+from memedit.answerers.counterfactual import (
+    Counterfactual,
+    as_question,
+    asks_yes_or_no,
+    by_subject,
+    by_wording,
+    mixed,
+    settled,
+)
 from memedit.answerers.verbatim import Verbatim
+from memedit.edits import Edit
 from memedit.models import load_model
 from memedit.models.scripted import Scripted
 
@@ -81,8 +90,8 @@ async def test_asynchronously(memory: EditMemory) -> None:
 
 
 def test_an_alias_is_asked_about_by_the_name_in_the_fact(memory: EditMemory) -> None:
-    _, small, _ = asked(memory, "Who runs ACME corp?", "Dana Li")
-    assert small.calls[0].messages[-1].content == "Who runs ACME corp?"  # the subject is in it
+    _, small, _ = asked(memory, "Who is at the helm of ACME corp?", "Dana Li")
+    assert small.calls[0].messages[-1].content == "Who is at the helm of ACME corp?"  # the subject is in it
     assert by_subject("Who runs the Rope Maker now?", ACME) == "Who runs Acme now?"
     assert by_subject("Who runs Globex?", ACME) == "Who runs Globex?"
 
@@ -114,12 +123,58 @@ def test_a_prompt_to_complete_becomes_the_question_it_stands_for(memory: EditMem
         ("Dana Li is the CEO of what?", "Acme"),
         ("Who was CEO before Dana Li?", None),
         ("Who is the CEO of Acme?", None),
-        ("Dana Li is the CEO of", None),
+        ("Dana Li is the CEO of", "Acme"),
+        ("Dana Li was born in", None),
         ("Who is Dana Lindt?", None),
     ],
 )
 def test_what_the_form_of_a_question_settles(query: str, answer: str | None) -> None:
     assert settled(query, ACME) == answer
+
+
+ANN = edit(
+    2, "The mother of Ann Lo is Bea Lo", subject="Ann Lo", relation="mother", target="Bea Lo",
+    prompt="The mother of Ann Lo is", question="Who is the mother of Ann Lo?", aliases=("Annie L.",),
+)  # fmt: skip
+NEXT = edit(3, "Song One follows Song Two", subject="Song One", relation="predecessor", target="Song Two")
+ODD = edit(
+    4, "Ann Lo hums at Pier 9", subject="Ann Lo", target="Pier 9", prompt="Ann Lo hums at", aliases=("Annie L.",)
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "of", "answer"),
+    [
+        ("Who is the child of Bea Lo?", ANN, "Ann Lo"),  # the inverse relation
+        ("The names of the children of Bea Lo are", ANN, "Ann Lo"),
+        ("Whose mother is Bea Lo?", ANN, "Ann Lo"),  # the relation backwards
+        ("Who is the mother of Bea Lo?", ANN, None),  # forwards: another fact
+        ("The mother of Bea Lo is", ANN, None),
+        ("Song Two is followed by", NEXT, "Song One"),
+        ("What is the successor of Song Two?", NEXT, "Song One"),
+        ("Song Two follows", NEXT, None),
+        ("Song One is followed by", NEXT, None),
+        ("Who is Annie L.'s mother?", ANN, "Bea Lo"),  # a known wording, of an alias
+        ("The mother of annie l. is", ANN, "Bea Lo"),
+        ("Annie L. hums at", ODD, "Pier 9"),  # the edit's own words: its relation has no name
+        ("Annie L. sings at", ODD, None),
+        ("Who is the mother of Ann Lo?", ANN, None),  # the subject itself: the model's to answer
+        ("Who is the mother of the friend of Annie L.?", ANN, None),
+        ("Who is the child of the sister of Bea Lo?", ANN, None),
+    ],
+)
+def test_what_the_very_wording_settles(query: str, of: Edit, answer: str | None) -> None:
+    assert by_wording(query, of) == answer
+    if query not in ("Who is the child of the sister of Bea Lo?",):
+        assert settled(query, of) == answer  # neither does the looser rule say anything else
+
+
+def test_by_an_alias_in_a_known_wording_no_model_is_asked(memory: EditMemory) -> None:
+    for query, text in (("Who is the CEO of Acme Corp?", "Dana Li"), ("The CEO of Acme Corp is", "Dana Li.")):
+        answer, small, base = asked(memory, query, "nonsense")
+        assert answer.text == text
+        assert small.calls == base.calls == []
+        assert answer.trace[-1]["model"] is None
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,18 @@ def test_completion_models_get_lines_to_go_on_from() -> None:
     assert out[0] == Message("system", "New fact: The CEO of Acme is Dana Li.")
 
 
+def test_a_chat_model_is_told_whose_name_an_alias_is() -> None:
+    named = edit(1, "The CEO of Acme is Dana Li", subject="Acme", target="Dana Li", aliases=("the Rope Maker", "AC"))
+    for question, line in (
+        ("Who runs the rope maker?", "The CEO of Acme is Dana Li (the Rope Maker is another name of Acme)."),
+        ("Who runs Acme, the rope maker?", "The CEO of Acme is Dana Li."),
+        ("Who runs it?", "The CEO of Acme is Dana Li."),
+    ):
+        asked = [Message("user", "the rope maker?"), Message("assistant", "Yes?"), Message("user", question)]
+        out = Ike().prepare(asked, [hit(named)], Scripted(), ListMemory(named))  # type: ignore[arg-type]
+        assert f"<facts>\n{line}\n</facts>" in out[0].content
+
+
 def test_a_system_message_of_the_callers_own_is_kept() -> None:
     own = [Message("system", "Be brief. {x} $y"), *QUESTION]
     out = Ike().prepare(own, [hit(ACME)], Scripted(), ListMemory(ACME))  # type: ignore[arg-type]

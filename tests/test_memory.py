@@ -62,6 +62,11 @@ def test_a_sentence_becomes_an_edit(memory: EditMemory) -> None:
     assert len(keys) <= 16
 
 
+def test_a_question_in_the_inverses_words_is_a_key(memory: EditMemory) -> None:
+    edit = memory.add("The mother of Ann Lo is Bea Lo").edit
+    assert "Who is the child of Bea Lo?" in memory.journal.keys([edit.seq])[edit.seq]
+
+
 def test_what_is_said_outright_wins_over_parsing(memory: EditMemory) -> None:
     edit = memory.add(
         "Acme, Dana Li", subject="Acme", relation="boss", target="Dana Li", prompt="Acme is run by", question="Who?"

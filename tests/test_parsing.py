@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memedit.parsing import LONGEST, normalise, parse, parse_question
+from memedit.parsing import LONGEST, askings, normalise, parse, parse_question
 from memedit.relations import fill, relations
 
 
@@ -165,3 +165,50 @@ def test_names_are_compared_without_case_blanks_articles_and_stops() -> None:
     assert normalise("ＡＣＭＥ") == "acme"
     assert normalise("The") == "the"
     assert normalise("") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("Who is the CEO of Acme?", ("Acme", "chief_executive", "target")),
+        ("Which company is Dana Li the CEO of?", ("Dana Li", "chief_executive", "subject")),
+        ("Acme is followed by", ("Acme", "successor", "target")),
+        ("Dana Li is the CEO of", ("Dana Li", "chief_executive", "subject")),
+        ("The names of the siblings of Ann Lo are", ("Ann Lo", "sibling", "target")),
+    ],
+)
+def test_what_a_text_asks_for_forwards_and_backwards(text: str, asked: tuple[str, str, str]) -> None:
+    assert asked in [(one.name, one.relation, one.wants) for one in askings(text)]
+
+
+@pytest.mark.parametrize("text", ["", "?", "Hm.", "What is the weather like?", "x " * 2000, "是谁？"])
+def test_what_no_wording_fits_asks_for_nothing_known(text: str) -> None:
+    assert askings(text) == ()
+
+
+def test_a_question_in_the_inverses_words_is_known_of_a_fact() -> None:
+    parsed = parse("The mother of Ann Lo is Bea Lo")
+    assert parsed.inverse_question == "Who is the child of Bea Lo?"
+    assert parse("Song One follows Song Two").inverse_question == "What is the successor of Song Two?"
+    assert parse("The capital of Freedonia is Glorm").inverse_question is None
+
+
+def test_the_name_of_somebodys_father_is_the_father() -> None:
+    asked = parse("What is Ann Lo's father's name? Cy Lo", subject="Ann Lo", target="Cy Lo")
+    assert (asked.relation, asked.subject, asked.target) == ("father", "Ann Lo", "Cy Lo")
+    assert asked.cardinality == "unknown"  # read by its shape: nothing is superseded on a guess
+
+
+@pytest.mark.parametrize(
+    ("text", "relation"),
+    [
+        ("Ida Lum went to the University of Lund", "education"),
+        ("Ida Lum went to Upper Arden Academy of Music", "education"),
+        ("Ida Lum went to Lund", None),
+        ("Ida Lum went to the collegiate fair", None),
+    ],
+)
+def test_a_wording_that_the_target_must_bear_out(text: str, relation: str | None) -> None:
+    found = parse(text)
+    assert found.relation == relation
+    assert found.statement == text

@@ -45,6 +45,14 @@ def test_each_relation_is_well_formed(relation: Relation) -> None:
     assert relation.completions, "a wording that ends in the target is needed"
 
 
+def test_an_inverse_is_a_relation_that_runs_the_other_way() -> None:
+    with_inverse = [relation for relation in EVERY if relation.inverse is not None]
+    assert with_inverse
+    for relation in with_inverse:
+        inverse = relations()[relation.inverse or ""]
+        assert (relation.subject_type, relation.target_type) == (inverse.target_type, inverse.subject_type)
+
+
 def test_most_relations_have_five_wordings_and_the_canonical_one_is_first() -> None:
     few = [r.name for r in EVERY if len(r.statements) + len(r.questions) < 5]
     assert set(few) <= {"plays", "related", "influenced_by", "part_of"}

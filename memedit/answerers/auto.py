@@ -2,10 +2,12 @@
 
     patches and the like   the memory holds an edit of a kind that an answerer serves (`serving`): that one is asked
                            first, and what it asks in its turn is the rest of this table
+    a known wording        a fact in scope is asked in a known wording, backwards or of an alias: as one hop, below;
+                           no planner is asked how many hops that takes
     several hops           by the scope's label, or because `planned` foresees them: `planned`; where it hands back,
                            `mello` if the scope says so too and the model chats
     one hop                a fact is in scope: `ike`; `counterfactual` where the fact does not fit the model's context,
-                           or where the model completes text and is asked backwards or with yes or no
+                           or where the model completes text and is asked backwards, by an alias or with yes or no
     else                   nobody: the base model, untouched
 
 An answerer that hands back is followed by the next; one is asked only for labels that it wants. One that is not
@@ -36,7 +38,7 @@ from memedit.answerers import (
     serving,
     wanted,
 )
-from memedit.answerers.counterfactual import asks_yes_or_no, settled
+from memedit.answerers.counterfactual import asks_yes_or_no, by_wording, settled
 from memedit.edits import Decision, Message
 from memedit.models import BaseModel
 from memedit.scope._held import last_user
@@ -115,8 +117,12 @@ class Auto:
         ]
 
     def _factual(self, messages: Sequence[Message], decision: Decision, model: BaseModel | None) -> list[Choice]:
-        choices = self._several_hops(messages, decision, model)
-        return [*choices, self._one_hop(messages, decision, model)] if decision.in_scope else choices
+        if not decision.in_scope:
+            return self._several_hops(messages, decision, model)
+        one = self._one_hop(messages, decision, model)
+        if by_wording(decision.query or last_user(messages), decision.hits[0].edit):
+            return [one]
+        return [*self._several_hops(messages, decision, model), one]
 
     def _several_hops(self, messages: Sequence[Message], decision: Decision, model: BaseModel | None) -> list[Choice]:
         known = [name for name in self.several_hops if name in answerers.names()]
@@ -145,7 +151,7 @@ class Auto:
             if asks_yes_or_no(query):
                 return Choice("counterfactual", "a fact is asked with yes or no, and the model completes text")
             if settled(query, decision.hits[0].edit):
-                return Choice("counterfactual", "a fact is asked backwards, and the model completes text")
+                return Choice("counterfactual", "a fact is asked backwards or by alias, and the model completes text")
         return Choice("ike", "a fact is in scope")
 
 

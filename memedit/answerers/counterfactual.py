@@ -5,7 +5,7 @@ works offline, and with a base model that refuses or ignores its context. The sm
 to read `Given only: FACT` and to answer straight, backwards, with yes or no, or "unknown" where the fact does not tell;
 then the question is handed back. Where the form of the question and the fact's own parts settle it, the model is not
 asked (`settled`): a question in scope that names the target and not the subject is asked backwards, and the subject
-answers it. IKE, beside it, shows the fact to the base model itself.
+answers it; asked of an alias in the edit's own words, its target. IKE, beside it, shows the fact to the base model.
 
 With `published=True` the gate and the mixing are those of the paper: of all edits the nearest is taken; it applies if
 s = exp(-d²) > 0.5; and where both models share a vocabulary on this machine each token is drawn from
@@ -27,7 +27,7 @@ from memedit.edits import Decision, Edit, Hit, Message
 from memedit.errors import ModelError
 from memedit.models import BaseModel, load_model
 from memedit.models._asynchronous import in_thread
-from memedit.parsing import normalise, parse
+from memedit.parsing import Asking, askings, normalise, parse
 from memedit.prompts import prompt
 from memedit.relations import fill, relations
 from memedit.scope._held import last_user
@@ -221,19 +221,74 @@ _TURNS_ROUND = re.compile(
 )
 
 
+def by_wording(query: str, edit: Edit) -> str | None:
+    """What the very wording of a question about an edit settles, where it goes by an alias or backwards; else None.
+
+    The target, where the edit's own question or prompt, or a known wording of its relation, is put with an alias for
+    the subject; the subject, where such a wording, backwards or of the inverse relation, is put with the target. A
+    small model that is shown the fact under the subject's name does not know that both names are one.
+    """
+    if not edit.subject or not edit.target:
+        return None
+    said, subject = normalise(_unmarked(query)), normalise(edit.subject)
+    for alias in edit.aliases:
+        named = normalise(alias) != subject and normalise(alias) in said
+        if named and said in {normalise(_unmarked(own)) for own in _put(edit, alias)}:
+            return edit.target
+    if not any(normalise(name) in said for name in (edit.target, *edit.aliases)):
+        return None
+    aliases, target = {normalise(alias) for alias in edit.aliases} - {subject}, normalise(edit.target)
+    for asking in askings(query):
+        given = normalise(asking.name)
+        if given in aliases and (asking.relation, asking.wants) == (edit.relation, "target"):
+            return edit.target
+        if given == target and _backwards(asking, edit):
+            return edit.subject
+    return None
+
+
+def _put(edit: Edit, alias: str) -> Iterator[str]:
+    """The edit's own question and prompt, about an alias."""
+    subject = edit.subject or ""
+    return (own.replace(subject, alias, 1) for own in (edit.prompt, edit.question) if own and subject in own)
+
+
+def _unmarked(text: str) -> str:
+    return text.rstrip(" ?？.。:")
+
+
+def _backwards(asking: Asking, edit: Edit) -> bool:
+    """Whether what is asked of an edit's target is the edit's subject, by its relation or the inverse."""
+    if asking.relation == edit.relation and asking.wants == "subject":
+        return True
+    known = relations().get(edit.relation or "")
+    return known is not None and asking.relation == known.inverse and asking.wants == "target"
+
+
 def settled(query: str, edit: Edit) -> str | None:
-    """What the question's form and the parts of an edit in its scope settle: "yes", "no", the subject; else None.
+    """What the question's form and the parts of an edit in its scope settle: "yes", "no", a name; else None.
 
     "Is Dana Li the CEO of Acme?" names the target, "Is Bob Ray the CEO of Acme?" another one for the same place, and
-    "Dana Li is the CEO of what?" the target and not the subject. Any word that may turn the question round leaves it to
-    the model.
+    "Dana Li is the CEO of what?" the target and not the subject; besides, what `by_wording` settles. Any word that may
+    turn the question round leaves it to the model, and so does a known wording that asks something else of the target:
+    "Who is the mother of Bea Lo?" where Bea Lo is the mother of Ann.
     """
+    if (found := by_wording(query, edit)) is not None:
+        return found
     asked = _words(query)
     if not edit.subject or not edit.target or not query.rstrip().endswith("?") or _TURNS_ROUND.search(query):
         return None
     named = any(_words(name) in asked for name in (edit.subject, *edit.aliases))
     if _words(edit.target) in asked:
-        return (edit.subject if not named else None) if not asks_yes_or_no(query) else "yes" if named else None
+        if asks_yes_or_no(query):
+            return "yes" if named else None
+        if named:
+            return None
+        target = normalise(edit.target)
+        elsewhere = edit.relation in relations() and any(
+            normalise(asking.name) == target and asking.relation == edit.relation for asking in askings(query)
+        )
+        return edit.subject if not elsewhere else None
     return "no" if named and asks_yes_or_no(query) and _says_another(query, edit) else None
 
 

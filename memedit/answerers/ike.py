@@ -6,6 +6,8 @@ touched; the model is shown `copy` demonstrations (the fact asked in its own wor
 they are drawn from the memory itself, filled up with made-up ones where it is small, and only as many are shown as the
 model needs and its context holds.
 
+A chat model that is asked by an alias is told whose name it is; what else would tell it that the fact is meant?
+
 A fact that an earlier turn of the conversation contradicts is said to have changed since: a chat model is told so, and
 one that completes text reads the fact behind those turns rather than in front of them.
 
@@ -106,7 +108,8 @@ class Ike:
         budget = self._budget(messages, model)
         lines: dict[Hit, str] = {}
         for hit in sorted(standing(hits), key=_probability, reverse=True)[: self.facts]:
-            line = as_line(hit.edit.statement, marks)
+            said = _said(hit.edit, messages) if model.style == "chat" else hit.edit.statement
+            line = as_line(said, marks)
             cost = model.count_tokens(f"{line}\n") + 4  # "New fact: "
             if lines and cost > budget:
                 break
@@ -215,6 +218,16 @@ def as_line(text: str, marks: Iterable[str] = ()) -> str:
     while (broken := _MARK.sub(lambda found: f"{found[0][0]} {found[0][1:].lstrip()}", line)) != line:
         line = broken
     return line if len(line) <= LONGEST_FACT else f"{line[: LONGEST_FACT - 1]}…"
+
+
+def _said(edit: Edit, messages: Sequence[Message]) -> str:
+    """The statement; where the question goes by an alias of the subject, with what tells that both are one."""
+    asked, subject = normalise(" ".join(m.content for m in messages[_asked_at(messages) :][:1])), edit.subject or ""
+    named = [alias for alias in edit.aliases if normalise(alias) in asked]
+    if not named or normalise(subject) in asked:
+        return edit.statement
+    statement = edit.statement.rstrip().removesuffix(".")
+    return prompt("also_called").substitute(statement=statement, alias=max(named, key=len), subject=subject)
 
 
 def _probability(hit: Hit) -> float:

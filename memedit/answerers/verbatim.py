@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from memedit.answerers import HandBack
+from memedit.answerers.counterfactual import by_wording
 from memedit.answerers.ike import standing
 from memedit.edits import Decision, Edit, Message
 from memedit.models import BaseModel
@@ -77,4 +78,5 @@ def asks_for(query: str, edit: Edit) -> bool:
         return True
     asked = parse_question(query)
     names = {normalise(name) for name in (edit.subject, *edit.aliases) if name}
-    return asked is not None and normalise(asked[0]) in names and asked[1] == edit.relation
+    known = asked is not None and normalise(asked[0]) in names and asked[1] == edit.relation
+    return known or by_wording(query, edit) == edit.target

@@ -195,7 +195,7 @@ def _knowedit(row: Mapping[str, Any], left: Counter[str], *, strict: bool) -> Re
     alias = []
     for one in portability.get("Subject_Aliasing", ()):
         text = one["prompt"]
-        if text in forms or (strict and not _stems(text) & set().union(*map(_stems, forms)) - _stems(subject)):
+        if text in forms or (strict and not stems(text) & set().union(*map(stems, forms)) - stems(subject)):
             left["alias"] += 1
         else:
             alias.append(text)
@@ -377,6 +377,6 @@ _STOP = frozenset(
 )
 
 
-def _stems(text: str) -> set[str]:
+def stems(text: str) -> set[str]:
     """The beginnings of a text's words, for saying whether two texts speak of one thing."""
     return {word[:5] for word in words(text) if word not in _STOP}

@@ -3,11 +3,15 @@
 KnowEdit's parts from zsRE and WikiData and zsRE's own portability questions ("alias", "reversed", "one_hop",
 "logical"), and HalluEditBench's reversed questions and those of 2 to 6 hops. Where `multihop.py` beside it knows every
 hop of a chain from the data, here a question comes with its answer alone. So whether the base model knows the hops
-behind the edit is found out by asking it: from the edit's target on, by the planner's chain. What it then gets right is
+behind the edit is found out by asking it: from the edit's target on, by every relation and chain that comes up in the
+planner's readings, likely or not, so that a question is not left out for being misread. What it then gets right is
 "known", and the figures over those are what an answerer can be asked for; the others need facts that nobody holds.
 
-An alias that stands in no other field of a record is taken out of its alias question, by comparing it with the edit's
-own, and given to the memory with the edit ("alias"); the same questions without that are "alias_not_given".
+Aliases that stand in no other field of a record are taken out of its alias questions, by comparing these with the
+edit's own, and given to the memory with the edit ("alias"); all alias questions without that are "alias_not_given".
+Questions that cannot mean what their kind says are left out and counted ("left_out"): those that `datasets/_sift.py`
+leaves out of every evaluation, and alias questions that ask nothing of what the edit says ("What is ALIAS?"). A
+question that a record asks twice has the answers of both; one by an alias has the edit's own target too.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -27,8 +32,10 @@ import click
 from memedit import terminal
 from memedit.answerers import answerers as registry
 from memedit.bench._questions import Prepared
+from memedit.bench._records import stems
 from memedit.datasets import read
 from memedit.datasets._rows import json_rows
+from memedit.datasets._sift import sifted
 from memedit.editor import Editor
 from memedit.edits import Draft, Message
 from memedit.encoders import Encoder, load_encoder
@@ -36,8 +43,8 @@ from memedit.errors import InputError, NotFoundError
 from memedit.evaluation.matching import gives
 from memedit.memory import EditMemory
 from memedit.models import BaseModel, load_model
-from memedit.parsing import normalise, parse
-from memedit.planning import load_planner
+from memedit.parsing import normalise
+from memedit.planning import Hop, load_planner
 from memedit.relations import fill
 from memedit.settings import load_settings
 
@@ -50,30 +57,45 @@ MOST_HOPS = 6
 
 @dataclass(frozen=True)
 class Question:
-    """One question that follows from an edit, and its right answers."""
+    """One question that follows from an edit, and its right answers; `alias` is the name that an alias question uses,
+    where it could be made out."""
 
     kind: str
     text: str
     answers: tuple[str, ...]
+    alias: str | None = None
 
 
 @dataclass(frozen=True)
 class Record:
-    """An edit and what follows from it. `alias` is another name of its subject that its alias question uses."""
+    """An edit and what follows from it; `left_out` is how many of its questions are not asked."""
 
     draft: Draft
     questions: tuple[Question, ...]
-    alias: str | None = None
+    left_out: int = 0
 
 
 def cases_of(name: str, data: Path) -> Iterator[Record]:
-    """The cases of a dataset of one edit each that have questions of `KINDS`."""
+    """The cases of a dataset of one edit each that have questions of `KINDS`, sifted."""
     for case in read(name, data):
-        asked = [Question(kind, p.prompt, p.answers) for kind in KINDS for p in case.questions.get(kind, ())]
-        if asked and len(case.edits) == 1:
-            own = [case.prompt, *(probe.prompt for probe in case.questions.get("paraphrase", ()))]
-            found = (alias_in(q.text, own, case.subject) for q in asked if q.kind == "alias")
-            yield Record(case.edits[0], tuple(asked), next((alias for alias in found if alias), None))
+        if len(case.edits) != 1 or not any(case.questions.get(kind) for kind in KINDS):
+            continue
+        draft, kept = case.edits[0], sifted(case)[0].questions
+        own = [case.prompt, *(probe.prompt for probe in case.questions.get("paraphrase", ()))]
+        said = set().union(*map(stems, own)) - stems(case.subject)
+        answers: dict[tuple[str, str], dict[str, None]] = {}
+        for kind in KINDS:
+            for probe in kept.get(kind, ()):
+                if kind == "alias" and not stems(probe.prompt) & said:
+                    continue
+                right = (*probe.answers, draft.target) if kind == "alias" and draft.target else probe.answers
+                answers.setdefault((kind, probe.prompt), {}).update(dict.fromkeys(right))
+        asked = tuple(
+            Question(kind, text, tuple(right), alias_in(text, own, case.subject) if kind == "alias" else None)
+            for (kind, text), right in answers.items()
+        )
+        distinct = {(kind, probe.prompt) for kind in KINDS for probe in case.questions.get(kind, ())}
+        yield Record(draft, asked, len(distinct) - len(asked))
 
 
 def hallueditbench(data: Path) -> Iterator[Record]:
@@ -86,15 +108,17 @@ def hallueditbench(data: Path) -> Iterator[Record]:
         for row in rows:
             subject, target, question = row["subject"], row["object"], row["question"]
             draft = Draft(statement=f"{question} {target}", subject=subject, target=target, question=question)
-            asked = []
+            asked, there = [], 0
             back = row.get("reversed_relation_question") or ""
+            there += bool(back)
             if _names(back, target) and not _names(back, subject):
                 asked.append(Question("reversed", back, (subject,)))
             for hops in range(2, MOST_HOPS + 1):
                 text, answer = row.get(f"question_{hops}hop") or "", row.get(f"answer_{hops}hop") or ""
+                there += bool(text)
                 if answer and _names(text, subject) and not _names(text, target):
                     asked.append(Question(f"{hops}_hop", text, (answer,)))
-            yield Record(draft, tuple(asked))
+            yield Record(draft, tuple(asked), left_out=there - len(asked))
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} is no HalluEditBench file: {error!r}") from error
 
@@ -154,8 +178,8 @@ def run(
     """Free generation for the first `cases` records of each dataset, by each answerer.
 
     {"rows": [{"answerer", "model", "dataset", "edits", "kind", "questions", "right", "known", "right_known",
-    "model_calls", "ms_per_question"}…]}. Shares in [0, 1]; "known" counts the questions whose other hops the base model
-    knows, all of them where the edit alone answers.
+    "model_calls", "ms_per_question"}…], "left_out": {dataset: questions}}. Shares in [0, 1]; "known" counts the
+    questions whose other hops the base model knows, all of them where the edit alone answers.
     """
     if unknown := [name for name in datasets if name not in SOURCES]:
         raise InputError(f"there is no dataset {', '.join(unknown)}; there are: {', '.join(SOURCES)}")
@@ -163,10 +187,13 @@ def run(
         registry.get(name)
     base = load_model(model)
     prepared = Prepared(load_encoder(encoder) if isinstance(encoder, str) else encoder)
+    knows = _Knows(base)
     rows: list[dict[str, object]] = []
+    left: dict[str, int] = {}
     for dataset in datasets:
-        records = list(SOURCES[dataset](data))[:cases]
-        known = [[_known(record, question, base) for question in record.questions] for record in records]
+        records = list(islice(SOURCES[dataset](data), cases))
+        left[dataset] = sum(record.left_out for record in records)
+        known = [[knows(record, question) for question in record.questions] for record in records]
         for name in answerers:
             found: dict[str, Tally] = defaultdict(Tally)
             with tempfile.TemporaryDirectory() as folder:
@@ -179,7 +206,7 @@ def run(
                 {"answerer": name, "model": base.name, "dataset": dataset, "edits": edits, "kind": kind, **_row(tally)}
                 for kind, tally in sorted(found.items())
             ]
-    return {"rows": rows}
+    return {"rows": rows, "left_out": left}
 
 
 def _ask_all(
@@ -192,7 +219,7 @@ def _ask_all(
     given: bool,
     progress: Callable[[int, int | None], None] | None,
 ) -> None:
-    """All questions with aliases given; without, the alias questions again."""
+    """All questions with aliases given, but for those by an alias that is not known; without, the alias questions."""
     drafts = [_draft(record, given) for record in records]
     if edits == "all":
         memory.add_many(drafts)
@@ -200,7 +227,7 @@ def _ask_all(
         asked = [
             (question, know)
             for question, know in zip(record.questions, knows, strict=True)
-            if given or question.kind == "alias"
+            if (question.kind != "alias" or question.alias if given else question.kind == "alias")
         ]
         where = "default" if edits == "all" else f"case-{number}"
         if asked and edits != "all":
@@ -218,25 +245,34 @@ def _ask_all(
 
 
 def _draft(record: Record, given: bool) -> Draft:
-    if given and record.alias:
-        return replace(record.draft, aliases=(*record.draft.aliases, record.alias))
-    return record.draft
+    aliases = (question.alias for question in record.questions if question.alias) if given else ()
+    return replace(record.draft, aliases=tuple(dict.fromkeys((*record.draft.aliases, *aliases))))
 
 
-def _known(record: Record, question: Question, base: BaseModel) -> bool | None:
-    """Whether the base model alone, asked hop by hop from the edit's target on, gives the answer."""
-    if question.kind in ("alias", "reversed"):
-        return None
-    relation = parse(record.draft.statement, subject=record.draft.subject, target=record.draft.target).relation
-    for plan in load_planner().read(question.text).plans[:3]:
-        if relation is not None and relation not in plan.hops[0].names:
-            continue
-        name = record.draft.target or ""
-        for hop in plan.hops[1:]:
-            name = "".join(base.stream([Message("user", fill(hop.question, name))])).strip().removesuffix(".")
-        if gives(name, question.answers):
-            return True
-    return False
+class _Knows:
+    """Whether the base model alone knows what a question needs besides its edit; what was asked is not asked again."""
+
+    def __init__(self, base: BaseModel) -> None:
+        self._base = base
+        self._replies: dict[str, str] = {}
+
+    def __call__(self, record: Record, question: Question) -> bool | None:
+        if question.kind in ("alias", "reversed"):
+            return None
+        plans, target = load_planner().read(question.text).plans, record.draft.target or ""
+        # A reading may begin a hop early or late: each of its relations is asked of the target as well.
+        hops = {hop.question: hop for plan in plans for hop in plan.hops}
+        chains = dict.fromkeys([*((hop,) for hop in hops.values()), *(plan.hops[1:] for plan in plans)])
+        return any(gives(self._end(target, chain), question.answers) for chain in chains)
+
+    def _end(self, name: str, chain: Sequence[Hop]) -> str:
+        for hop in chain:
+            asked = fill(hop.question, name)
+            if asked not in self._replies:
+                reply = "".join(self._base.stream([Message("user", asked)]))
+                self._replies[asked] = reply.strip().removesuffix(".")
+            name = self._replies[asked]
+        return name
 
 
 def _row(tally: Tally) -> dict[str, object]:
@@ -300,3 +336,6 @@ def command(
     rows: Any = found["rows"]
     if rows:
         terminal.table(list(rows[0]), [list(row.values()) for row in rows])
+    left: Any = found["left_out"]
+    for dataset, number in left.items():
+        terminal.notice(f"left out of {dataset}: {number} questions that cannot mean what their kind says")
