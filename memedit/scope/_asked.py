@@ -110,7 +110,7 @@ def _read(messages: Sequence[Message]) -> tuple[list[Message], list[_Lead], bool
     if len(pieces) == 1:
         text = content if pieces[0].text == " ".join(content.split()) else pieces[0].text
         return before, [(text, (), ())], True
-    leads = [
+    leads: list[_Lead] = [
         (
             pieces[at].text,
             [piece.text for piece in pieces[:at]],

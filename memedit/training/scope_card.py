@@ -34,8 +34,9 @@ the name must be written beside the edit. Texts in scripts that its vocabulary l
 {encoder_minutes:.0f} minutes of computing with a pairwise sigmoid loss over the batch (Zhai et al. 2023) and negatives
 mined from the index being trained, the verifier for {verifier_minutes:.0f} minutes on what the encoder proposes. Seed
 {seed}. The shipped run was resumed: after 43 and 22 minutes with the data of `scope_asked.py` added and a head for
-questions in several hops beside the encoder, the verifier in its last minutes with fewer renamed negatives. The code
-holds the last mixture; a run from the start gives other weights.
+questions in several hops beside the encoder; the verifier then with fewer renamed negatives, and in its last 50 minutes
+with more questions about what an edit says (`about_the_target`) and more neighbours. The code holds the last mixture; a
+run from the start gives other weights.
 
 Text: `counterfact/train.json` with its rephrased prompts and neighbours; T-REx facts in the wordings of ParaRel and of
 `memedit/relations.json`; seven tenths of PokeMQA's questions, by a hash of the subject; made-up names in every

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,13 @@ from memedit.scope._calibration import TwoStageCalibration
 from memedit.training.calibration import Measured, Scored, calibrate, measure, multi_hop_threshold
 from memedit.training.scope_text import Case, ScopeWriter, read_sources
 
-SIZES = (1, 10, 100, 1000, 5000)
-FEWEST = 200
+SIZES = (1, 100, 1000, 5000)
+FEWEST = 400
 """Questions of a kind at a size, below which they set no threshold."""
 JUDGED = {1: 800}
-"""Edits that are judged at a size, if not that many or 2,000."""
+"""Edits whose questions are judged at a size, if not 2,000."""
+OFF_TOPIC = 2
+"""Ordinary questions beside each edit's own, which are cheap, and of which rare ones count."""
 JUDGING = ("neighbour", "same_subject", "general")
 """Kinds of negatives that set thresholds. The others are told by their label (multi-hop), depend on how a message is
 split (restated), or are now and then right: a name with one word more may be the same one, a target's question may fit.
@@ -49,14 +52,15 @@ def figures(data: Path, gate: Path, edits: int = SIZES[-1], seed: int = 11) -> T
 
     encoder, verifier = Prepared(Onnx(str(gate))), Verifier(gate)
     writer = ScopeWriter(read_sources(data, held_out=True), seed)
-    cases = writer.cases(edits, queries=2, negatives=3)[:edits]
+    cases = [_with_more(case, writer) for case in writer.cases(edits, queries=2, negatives=5)[:edits]]
     positives: dict[str, Scored] = {}
     negatives: dict[str, dict[int, Scored]] = defaultdict(dict)
     for size in [size for size in SIZES if size <= edits]:
-        some = cases[: JUDGED.get(size, max(size, 2000))]
+        most = JUDGED.get(size, 2000)
+        some = cases[: max(size, most)]
         groups = [some[start : start + size] for start in range(0, len(some) - size + 1, size)]
         encoder.prepare([text for case in some for text in (*case.keys, *_texts(case))])
-        kinds, wanted, found = _judged(groups, encoder, verifier)
+        kinds, wanted, found = _judged(groups, encoder, verifier, most)
         scored = found.pairs
         at = np.array(kinds)
         for kind in sorted({kind for kind, own in zip(kinds, wanted, strict=True) if own is None}):
@@ -77,7 +81,7 @@ def figures(data: Path, gate: Path, edits: int = SIZES[-1], seed: int = 11) -> T
         single = [writer.single_hop() for _ in range(3000)]
         several = [writer.multi_hop() for _ in range(1500)]
         odds = [[hops(row, weights, head["bias"]) for row in encoder.encode(texts)] for texts in (single, several)]
-        multi_hop = multi_hop_threshold(odds[0], 0.01)
+        multi_hop = multi_hop_threshold(odds[0], 0.0125)
         share = np.mean(np.array(odds[1]) >= multi_hop)
         print(f"multi-hop questions recognised: {share:.4f} at {multi_hop}", file=sys.stderr)
     made = calibrate(
@@ -92,14 +96,23 @@ def figures(data: Path, gate: Path, edits: int = SIZES[-1], seed: int = 11) -> T
     return made
 
 
+def _with_more(case: Case, writer: ScopeWriter) -> Case:
+    """The case with more questions about other things."""
+    texts = [writer.off_topic(case.fact) for _ in range(OFF_TOPIC)]
+    return replace(case, negatives=(*case.negatives, *(writer.as_negative(case.fact, text) for text in texts)))
+
+
 def _texts(case: Case) -> list[str]:
     return [text for _, text in (*case.queries, *case.negatives)]
 
 
 def _judged(
-    groups: Sequence[Sequence[Case]], encoder: Any, verifier: Any
+    groups: Sequence[Sequence[Case]], encoder: Any, verifier: Any, most: int
 ) -> tuple[list[str], list[str | None], Measured]:
-    """Kind and right edit (None: out of scope) of each question, and its scores; one namespace for each group."""
+    """Kind and right edit (None: out of scope) of each question, and its scores; one namespace for each group.
+
+    Of each group the first `most` edits' questions are judged.
+    """
     kinds: list[str] = []
     wanted: list[str | None] = []
     ids: list[tuple[str, ...]] = []
@@ -111,7 +124,7 @@ def _judged(
             subjects = Counter(normalise(case.fact.subject) for case in group)
             named = names(case.fact.subject for case in group)
             texts: list[str] = []
-            for case, id_ in zip(group, written, strict=True):
+            for case, id_ in list(zip(group, written, strict=True))[:most]:
                 for kind, text in case.queries:
                     texts.append(text)
                     kinds.append(kind)

@@ -644,8 +644,10 @@ class ScopeWriter:
         """One question that the fact does not answer, though it looks as if."""
         rng = self.rng
         name = fact.relation if fact.relation in relations() else None
+        if fact.target and rng.random() < 0.14:
+            return "elsewhere", self.about_the_target(fact)
         other, draw = self.other_relation(fact), rng.random()
-        if fact.negatives and draw < 0.25:
+        if fact.negatives and draw < 0.4:
             return "neighbour", rng.choice(fact.negatives)
         if fact.asks or fact.same_subject or fact.kind:
             if fact.same_subject and draw < 0.4:
@@ -664,14 +666,36 @@ class ScopeWriter:
             return "multi_hop", text
         if draw < 0.89 and other is not None:
             return "restated", f"{stopped(fact.statement)} {self.asked_as(self.like_name(fact.subject, name), other)}"
-        if draw < 0.93:
-            return "elsewhere", self.asked_as(fact.target, rng.choice(self.relation_names))
-        if draw < 0.95 and name is not None:
-            backwards = relations()[name].reversed_questions
-            if backwards and rng.random() < 0.5:
-                return "elsewhere", fill(rng.choice(backwards), "", self.target(name))
-            return "elsewhere", self.asked_as(self.names.of("person"), name)
-        return "general", self.off_topic(fact)
+        return self.as_negative(fact, self.off_topic(fact))
+
+    def as_negative(self, fact: Fact, text: str) -> tuple[NegativeKind, str]:
+        """An ordinary text, by its kind: one that holds the statement whole restates it."""
+        return ("restated" if fact.statement in text else "general"), text
+
+    def about_the_target(self, fact: Fact) -> str:
+        """A question about what the edit says, not about whom: few edits answer what is asked about a country."""
+        rng, mine = self.rng, fact.relation or ""
+        names = [name for name in self.relation_names if not {name, mine} <= _BOTH_WAYS and name != mine]
+        backwards = [name for name in names if relations()[name].reversed_questions and not _akin(name, fact.relation)]
+        if mine in relations() and rng.random() < 0.6:  # what is asked of such a thing
+            kind = relations()[mine].target_type
+            names = [name for name in names if relations()[name].subject_type == kind] or names
+            backwards = [name for name in backwards if relations()[name].target_type == kind] or backwards
+        draw = rng.random()
+        if draw < 0.3 and backwards:  # another relation backwards: "Where do people speak Welsh?" of a mother tongue
+            text = fill(rng.choice(relations()[rng.choice(backwards)].reversed_questions), "", fact.target)
+        elif draw < 0.5 and (frames := self.frames[rng.choice(sorted(self.frames))] if self.frames else []):
+            text = rng.choice(frames).replace("{subject}", fact.target)
+        elif draw < 0.65 and mine in relations() and mine not in _BOTH_WAYS:  # its own words, the other way round
+            text = self.asked_as(fact.target, mine)
+        elif draw < 0.75 and mine in relations():
+            backward = relations()[mine].reversed_questions
+            other = self.target(mine)
+            text = fill(rng.choice(backward), "", other) if backward and other != fact.target else ""
+        else:
+            text = self.asked_as(fact.target, rng.choice(names))
+        text = text or self.asked_as(fact.target, rng.choice(names))
+        return text.lower().rstrip("?. ") if rng.random() < 0.3 else self.roughened(text)
 
     def off_topic(self, fact: Fact) -> str:
         """An ordinary question, small talk, code, or a request that merely mentions the subject."""
@@ -764,6 +788,11 @@ class ScopeWriter:
             if text is not None:
                 return text
 
+
+_BOTH_WAYS = frozenset(
+    _words("spouse sibling twin_city border child mother father successor predecessor influenced_by part_of series")
+)
+"""Relations of which one, asked about the target, may be answered by an edit of another."""
 
 _STOP = frozenset(
     _words(
