@@ -13,7 +13,17 @@ from torch import Tensor
 
 from memedit.errors import InputError, NotFoundError
 from memedit.weights.change import Change, edited
-from memedit.weights.covariance import Moments, cache_folder, corpus_of, moments, own_text, read_corpus, sample
+from memedit.weights.covariance import (
+    Moments,
+    _drawn,
+    cache_folder,
+    corpus_of,
+    moments,
+    own_text,
+    read_corpus,
+    sample,
+    sampled,
+)
 from memedit.weights.delta import Delta
 from memedit.weights.language_model import LanguageModel
 from memedit.weights.layout import layout_of
@@ -152,7 +162,8 @@ def test_the_null_space_is_that_of_the_small_eigenvalues() -> None:
 # -------------------------------------------------------------------------------------------------------------- text
 
 
-def test_a_model_writes_its_own_text(tmp_path: Path) -> None:
+def test_a_model_writes_its_own_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMEDIT_CACHE", str(tmp_path / "cache"))
     model = tiny.build("llama")
     first, second = (sample(model, ["", "The river", ""], 6, seed) for seed in (0, 1))
     assert first == sample(tiny.build("llama"), ["", "The river", ""], 6, 0) != second
@@ -167,6 +178,39 @@ def test_a_model_writes_its_own_text(tmp_path: Path) -> None:
         own_text(model, 20, seed=3).hash == corpus.hash != own_text(model, 20, seed=4).hash != own_text(model, 21).hash
     )
     assert moments(model, [0], corpus, folder=tmp_path)[0].count > 20
+
+
+def test_tokens_are_drawn_by_their_probabilities() -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0, -99.0]]).expand(60_000, 4)
+    drawn = _drawn(logits, torch.Generator().manual_seed(0))[:, 0]
+    shares = torch.bincount(drawn, minlength=4) / len(drawn)
+    torch.testing.assert_close(shares, logits[0].softmax(-1), rtol=0, atol=0.01)
+    assert shares[3] == 0
+
+
+def test_text_is_sampled_once_and_kept_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMEDIT_CACHE", str(tmp_path))
+    asked: list[int] = []
+
+    def text(seed: int = 0) -> list[str]:
+        return sampled(tiny.build("gpt2"), ["", "The river"], 5, seed, lambda d, t: asked.append(d))
+
+    first = text()
+    assert first == sample(tiny.build("gpt2"), ["", "The river"], 5, 0)
+    assert asked.pop() == 2
+    asked.clear()
+    assert text() == first
+    assert asked == []
+    assert text(seed=1) != first
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes()[:-3])
+    asked.clear()
+    assert text() == first
+    assert asked
+    changed = edited(tiny.build("gpt2"), Change("m", {}, tiny.build("gpt2").hash))
+    asked.clear()
+    assert sampled(changed, ["", "The river"], 5, 0, lambda d, t: asked.append(d)) == first
+    assert asked == []
 
 
 def test_reading_a_corpus(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from memedit.methods import make, methods
 from memedit.methods._settings import Shape, layers_for, settings_of
 from memedit.weights.change import Change, applied, edited, state_of, view
 from memedit.weights.language_model import LanguageModel, Request
+from memedit.weights.passes import timed
 from memedit.weights.rows import probabilities
-from memedit.weights.value import search
+from memedit.weights.value import Search, search
 
 OURS = ("fine_tune", "ft_l", "ft_m", "lora", "rome", "r_rome", "memit", "pmet", "emmet", "alphaedit")
 """Knowledge neurons and erasure make other promises, tested beside them."""
@@ -139,6 +141,35 @@ def test_a_failure_half_way_leaves_the_model_untouched(name: str, monkeypatch: p
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.model.modules())
 
 
+@pytest.mark.parametrize("name", methods.names())
+def test_a_small_model_is_fitted_on_one_thread(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = tiny.build("gpt2"), []
+    model.model.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))  # a twin has it too
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        make(name, **SETTINGS.get(name, {})).fit(model, REQUESTS[:1])
+        assert set(seen) == {1}
+        monkeypatch.setattr("memedit.weights.threads.SMALL", 0)
+        make(name, **SETTINGS.get(name, {})).fit(model, REQUESTS[:1])
+        assert set(seen) == {1, 3}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_passes_are_timed_where_somebody_asks(name: str) -> None:
+    with timed() as clock:
+        began = perf_counter()
+        fit(name, tiny.shared("gpt2"))
+        whole = perf_counter() - began
+    assert 0 < clock.seconds < whole
+    took = clock.seconds
+    fit(name, tiny.shared("gpt2"))
+    assert clock.seconds == took
+
+
 def test_changes_stack_and_come_out_in_any_order() -> None:
     model = tiny.build("llama")
     before = bits(model)
@@ -183,6 +214,21 @@ def test_a_batch_searches_each_request_as_if_alone(name: str, monkeypatch: pytes
     together, *alone = found
     for site, delta in together.delta.items():
         torch.testing.assert_close(delta, torch.cat([one.delta[site] for one in alone]), rtol=1e-3, atol=1e-4)
+
+
+def test_requests_are_grouped_by_length_and_come_back_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, found = tiny.shared("gpt2"), []
+    long = Request(f"{REQUESTS[0].prompt} {REQUESTS[1].prompt}", REQUESTS[0].subject, REQUESTS[2].target)
+    requests = [long, REQUESTS[0], long, REQUESTS[1]]
+    how = Search(6, 0.3, 0.0625, 0.0, 6.0, 0.01)
+    for tokens in (1, 10_000):
+        monkeypatch.setattr("memedit.weights.value.TOKENS_ON_CPU", tokens)
+        found.append(search(model, requests, ["transformer.h.1.mlp.c_proj"], [""], how))
+    for part in ("before", "delta"):
+        one, other = (getattr(each, part)["transformer.h.1.mlp.c_proj"] for each in found)
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(one[1], one[3], rtol=1e-2)
+    torch.testing.assert_close(found[0].loss, found[1].loss, rtol=1e-3, atol=1e-4)
 
 
 def test_alphaedit_is_given_what_its_earlier_changes_left() -> None:

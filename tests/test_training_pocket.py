@@ -138,6 +138,8 @@ def test_facts_are_read_from_the_datasets_forms(tmp_path: Path) -> None:
     assert [fact.subject for fact in facts.pool] == ["Pia Low"]  # Ann Bo is asked about elsewhere, Q hums unknowably
     assert {new.subject for new in facts.reworded} == {"Pia Low", "Q"}
     assert slot_name("The  Ann BO.") == "ann bo"
+    few = read_facts(tmp_path, cases=1)
+    assert ([fact.subject for fact in few.asked], few.pool, few.reworded) == (["Ann Bo"], (), ())
 
 
 def test_answers_always_count_and_rows_are_cut_as_they_are_asked(tmp_path: Path) -> None:

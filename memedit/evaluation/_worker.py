@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from memedit.edits import Case
 from memedit.errors import InputError, MemEditError, ModelError, NotFoundError
 from memedit.evaluation import asking
+from memedit.evaluation._peak import peak
 from memedit.evaluation.matching import gives
 from memedit.evaluation.protocols import Bearing, Drawn, Group
 from memedit.evaluation.rows import Line, lines
@@ -34,7 +35,8 @@ class Plan:
     """What is evaluated and how: everything that a result depends on but the methods.
 
     `edits` are in force together, None: as many as there are cases (1 for protocol single). `side_effects` is how many
-    items are asked of each side effect, 0 for none. `judge` is a model spec.
+    items are asked of each side effect, 0 for none. `judge` is a model spec. `untrained` asks only about subjects that
+    neither trained nor calibrated the shipped gate, of a dataset that it has learned a share of; all edits stay.
     """
 
     dataset: str
@@ -46,12 +48,21 @@ class Plan:
     seed: int = 0
     side_effects: int = 100
     judge: str | None = None
+    untrained: bool = False
     options: Options = field(default_factory=Options)
 
     @property
     def label(self) -> str:
         """The dataset's name; of a file its own without the folder, since a result goes where the folder does not."""
         return Path(self.dataset).name
+
+    def asks(self, case: Case) -> bool:
+        """Whether a case may be asked about."""
+        if not self.untrained:
+            return True
+        from memedit.training.scope_asked import trained_on
+
+        return not any(trained_on(draft.subject or "") for draft in case.edits)
 
     @property
     def in_force(self) -> int:
@@ -132,11 +143,13 @@ class Worker:
         """Seconds that it took. A fact that the system refuses is noted; what else fails is not survived."""
         began = perf_counter()
         try:
-            system.edit([draft for case in cases for draft in case.edits])
+            with peak() as memory:
+                system.edit([draft for case in cases for draft in case.edits])
         except ModelError:
             raise
         except InputError as error:
             held.failed.update({case.id: str(error) for case in cases})
+        held.peak = max((held.peak, memory.peak), key=lambda found: found or 0)
         return perf_counter() - began
 
     def work(self, name: str, task: Task, done: frozenset[str] = frozenset()) -> Iterator[list[Line]]:
@@ -151,6 +164,7 @@ class Worker:
             )  # fmt: skip
             for line in made:
                 line["seconds"]["edit"] = round(held.seconds / edits, 6)
+                line["peak_bytes"] = held.peak
                 if line["case"] in held.failed:
                     line["failed"] = held.failed[line["case"]]
                 if line["case"] in held.immediate:
@@ -193,6 +207,7 @@ class _InForce:
     group: int
     bearing: Bearing | None
     seconds: float = 0.0
+    peak: int | None = None
     failed: dict[str, str] = field(default_factory=dict)
     immediate: dict[str, bool] = field(default_factory=dict)
 

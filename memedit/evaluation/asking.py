@@ -77,7 +77,7 @@ def ask(
             "known": gives(before[case.prompt], case.old),
             "metrics": metrics.of_case(made, dataset),
             "replies": [_told(one, told, case) for one, told in zip(made, explained[here], strict=True)],
-            "seconds": {"edit": None, "query": round(took, 6)},
+            "seconds": {"edit": None, "query": round(took, 6), "passes": getattr(system, "passes_per_edit", None)},
             "memory_bytes": system.bytes_per_edit,
         }
         texts = [one.reply for one in made if one.kind == "attribute"]

@@ -360,8 +360,12 @@ FURTHER: tuple[Metric, ...] = (
            "edits in one group, probabilities, text/ in the data folder", unit="perplexity", better="lower"),
     Metric("seconds_per_edit", "free", "wall time to write an edit until it can be asked about", OWN, "edits",
            unit="seconds", better="lower"),
+    Metric("passes_per_edit", "free", "of that time the forward and backward passes of a search or a descent", OWN,
+           "a method that changes weights by gradients", unit="seconds", better="lower"),
     Metric("seconds_per_query", "free", "wall time of one free reply to the edit's question, asked alone", OWN, "cases",
            unit="seconds", better="lower"),
+    Metric("peak_bytes", "free", "most memory of the whole process while the edits were written (on CUDA: of tensors)",
+           OWN, "edits, on Linux", unit="bytes", better="lower"),
     Metric("bytes_per_edit", "free", "bytes that an edit takes where it is kept", OWN, "a system that says it",
            unit="bytes", better="lower"),
 )  # fmt: skip

@@ -148,6 +148,8 @@ def _value(line: Line, scoring: Scoring, name: str) -> float | None:
     efficiency = {
         "seconds_per_edit": line["seconds"]["edit"],
         "seconds_per_query": line["seconds"]["query"],
+        "passes_per_edit": line["seconds"].get("passes"),
+        "peak_bytes": line.get("peak_bytes"),
         "bytes_per_edit": line["memory_bytes"],
     }
     value: float | None = efficiency[name] if name in efficiency else line["metrics"][scoring].get(name)

@@ -397,13 +397,17 @@ class Weights:
         self._method = methods.get(method)()
         self._changes: list[Any] = []
         self._edits = 0
+        self._passes = 0.0
 
     def edit(self, drafts: Sequence[Draft]) -> None:
+        from memedit.weights.passes import timed
+
         requests = [self._request(draft) for draft in drafts]
-        with self._applied():
+        with self._applied(), timed() as clock:
             change = self._method.fit(self._model, requests, state=self._state())
         self._changes.append(change)
         self._edits += len(drafts)
+        self._passes += clock.seconds
 
     def _request(self, draft: Draft) -> Request:
         """The fact as a method needs it, its prompt in the very words that the model is given when it is asked."""
@@ -428,7 +432,7 @@ class Weights:
         return {"settings": asdict(self._method)}
 
     def reset(self) -> None:
-        self._changes, self._edits = [], 0
+        self._changes, self._edits, self._passes = [], 0, 0.0
 
     @contextmanager
     def _applied(self) -> Iterator[None]:
@@ -455,6 +459,11 @@ class Weights:
     @property
     def bytes_per_edit(self) -> float | None:
         return sum(change.nbytes for change in self._changes) / self._edits if self._edits else None
+
+    @property
+    def passes_per_edit(self) -> float | None:
+        """Seconds of the search's forward and backward passes for an edit; None for a method that searches nothing."""
+        return self._passes / self._edits if self._passes else None
 
 
 # ----------------------------------------------------------------------------------------- by name

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from memedit.methods._settings import chosen, name_of, recorded
 from memedit.weights.kinds import EVERY
+from memedit.weights.threads import on_one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,6 +42,7 @@ class Tuned:
     seed: int = 0
     """Of whatever is drawn."""
 
+    @on_one_thread
     def fit(
         self, model: LanguageModel, requests: Sequence[Request], *, state: Mapping[str, Tensor] | None = None
     ) -> Change:
@@ -120,6 +122,7 @@ def descend(
     """
     import torch
 
+    from memedit.weights.passes import a_pass
     from memedit.weights.rows import batch_of, log_probabilities
 
     masters = [weight.detach().float().clone() for weight in weights]
@@ -133,11 +136,13 @@ def descend(
         total = 0.0
         for part in batches:
             counted = part.counted.sum(1)
-            loss = -(log_probabilities(model, part).sum(1) / counted).mean()
+            with a_pass(model.device):
+                loss = -(log_probabilities(model, part).sum(1) / counted).mean()
             total += float(loss.detach()) * len(counted)
             if len(batches) == 1 and total / len(rows) < stop:
                 return masters
-            gradients = torch.autograd.grad(loss * scale, list(weights), allow_unused=True)
+            with a_pass(model.device):
+                gradients = torch.autograd.grad(loss * scale, list(weights), allow_unused=True)
             for master, gradient in zip(masters, gradients, strict=True):
                 master.grad = None if gradient is None else gradient.float() / scale
             adam.step()

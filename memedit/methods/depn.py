@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from memedit.errors import InputError
 from memedit.methods.kn import Neuron, column_of, columns_added
 from memedit.weights.kinds import EVERY
+from memedit.weights.threads import on_one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +52,7 @@ class Depn:
         if not (0 <= self.threshold < 1 and 0 <= self.mode_share <= 1 and self.neurons >= 1):
             raise InputError("depn needs threshold in [0, 1), mode_share in [0, 1], and neurons of 1 or more")
 
+    @on_one_thread
     def fit(
         self, model: LanguageModel, requests: Sequence[Request], *, state: Mapping[str, Tensor] | None = None
     ) -> Change:

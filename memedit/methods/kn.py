@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from memedit.errors import InputError
 from memedit.weights.kinds import EVERY
+from memedit.weights.threads import on_one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,6 +73,7 @@ class Kn:
         if self.operation not in get_args(Operation):
             raise InputError(f"kn has no operation {self.operation!r}; there are: {', '.join(get_args(Operation))}")
 
+    @on_one_thread
     def fit(
         self, model: LanguageModel, requests: Sequence[Request], *, state: Mapping[str, Tensor] | None = None
     ) -> Change:

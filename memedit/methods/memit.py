@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from memedit.methods._located import MEMIT_PREFIXES, Bench, Located, halved, prefixes
+from memedit.weights.threads import on_one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,7 @@ class Spread(Located):
     layers: tuple[int, ...] | None = None
     """Layers whose down projections are changed, rising; None: by the model."""
 
+    @on_one_thread
     def fit(
         self, model: LanguageModel, requests: Sequence[Request], *, state: Mapping[str, Tensor] | None = None
     ) -> Change:

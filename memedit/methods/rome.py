@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from memedit.methods._located import ROME_PREFIXES, Bench, Located, prefixes
+from memedit.weights.threads import on_one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,7 @@ class Rome(Located):
     layer: int | None = None
     """Layer whose down projection is changed; None: by the model."""
 
+    @on_one_thread
     def fit(
         self, model: LanguageModel, requests: Sequence[Request], *, state: Mapping[str, Tensor] | None = None
     ) -> Change:

@@ -1,7 +1,7 @@
 """The pocket model: a small GPT-2 trained from scratch on facts, on a CPU, in under two hours.
 
     python -m memedit.training.pocket --data DIR [--out DIR] [--resume] [--minutes M | --tokens N] [--seed S]
-    python -m memedit.training.pocket --export [--out DIR]      the newest checkpoint, as the package ships it
+    python -m memedit.training.pocket --export [--out DIR] [--to DIR]    the newest checkpoint, as the package ships it
     python -m memedit.training.pocket --evaluate --data DIR     measure the shipped files, write their model card
 
 It exists so that a memory of facts can be tried at once, with a base model that knows some facts, can be contradicted
@@ -432,11 +432,12 @@ def export(out: Path, folder: Path = SHIPPED) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    facts = read_facts(arguments.data)
+    facts = read_facts(arguments.data, cases=arguments.cases)
     recipe = Recipe(seed=arguments.seed, **json.loads(arguments.recipe))
     trainer = Trainer(
         facts, unrelated_sentences(arguments.data), arguments.out, recipe,
         minutes=arguments.minutes, tokens=arguments.tokens, resume=arguments.resume,
+        counts=None if arguments.cases is None else {},
     )  # fmt: skip
     say = Report(trainer)
     for loss in trainer.steps():
@@ -455,11 +456,14 @@ class Report:
         writer = Writer(trainer.facts, seed=987_654_321)
         rng = random.Random(5)
         self.sets = {
-            "recall": [writer.fact(f) for f in rng.sample(trainer.facts.asked, k=min(300, len(trainer.facts.asked)))],
-            "obeys": [writer.update() for _ in range(150)],
-            "retains": [writer.retain() for _ in range(150)],
-            "given": [writer.given() for _ in range(100)],
+            "recall": [writer.fact(f) for f in rng.sample(trainer.facts.asked, k=min(300, len(trainer.facts.asked)))]
         }
+        if trainer.counts:
+            self.sets |= {
+                "obeys": [writer.update() for _ in range(150)],
+                "retains": [writer.retain() for _ in range(150)],
+                "given": [writer.given() for _ in range(100)],
+            }
 
     def __call__(self, loss: float) -> None:
         self.losses.append(loss)
@@ -500,12 +504,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     budget.add_argument("--tokens", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recipe", default="{}", help="other fields of Recipe, as JSON")
+    parser.add_argument(
+        "--cases", type=int, help="read the facts of CounterFact's first cases and nothing else: for a bench's model"
+    )
     parser.add_argument("--export", action="store_true")
+    parser.add_argument("--to", type=Path, default=SHIPPED, help="with --export: the folder [the package's]")
     parser.add_argument("--evaluate", action="store_true")
     parser.add_argument("--sample", type=int, default=3000, help="with --evaluate: prompts for each figure, at most")
     arguments = parser.parse_args(argv)
     if arguments.export:
-        return export(arguments.out)
+        return export(arguments.out, arguments.to)
     if arguments.data is None:
         parser.error("--data (or MEMEDIT_DATA) must name the folder of the datasets")
     arguments.data = Path(arguments.data)

@@ -269,9 +269,14 @@ class Facts:
     reworded: tuple[Reworded, ...] = ()
 
 
-def read_facts(data: Path, pool_size: int = POOL_SIZE) -> Facts:
-    """The facts to memorise. Where two say different things in one (subject, relation), the first one stays."""
+def read_facts(data: Path, pool_size: int = POOL_SIZE, cases: int | None = None) -> Facts:
+    """The facts to memorise. Where two say different things in one (subject, relation), the first one stays.
+
+    cases: of the first so many cases of counterfact/edit.json, and no others.
+    """
     edit, train = _read(data / "counterfact/edit.json"), _read(data / "counterfact/train.json")
+    if cases is not None:
+        return Facts(tuple(_without_clashes(_counterfact(edit[:cases], [*edit, *train]))), ())
     asked = [
         *_mquake(_read(data / "mquake/single_hop_facts.json")),
         *_counterfact(edit[:COUNTERFACT_CASES], [*edit, *train]),

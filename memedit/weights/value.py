@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from memedit.weights.change import originals
-from memedit.weights.covariance import keep, sample
+from memedit.weights.covariance import sampled
+from memedit.weights.passes import a_pass
 from memedit.weights.rows import Row, logits_at, padded, row_of, tokens_of
 from memedit.weights.tokens import subject_span
 from memedit.weights.trace import Trace
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 TOKENS = 6144
 """About how many tokens one step reads; requests beyond it are searched in further batches."""
+TOKENS_ON_CPU = 1024
+"""The same on a CPU, whose caches hold no more; it takes less memory too."""
 SCORES = 2**27
 """About how many numbers the scores of one step may be, for models with a large vocabulary."""
 
@@ -74,15 +76,11 @@ def contexts(model: LanguageModel, starts: Sequence[tuple[str, int]], seed: int)
     """What to put before a prompt: nothing first, then for each (start, tokens) a text sampled from the
     original weights. Made once for them, these starts and this seed.
     """
-
-    def make() -> list[str]:
-        made = [""]
-        for number, length in enumerate(dict.fromkeys(length for _, length in starts)):
-            same = [start for start, of in starts if of == length]
-            made += [_prefix(text) for text in sample(originals(model), same, length, seed + number)]
-        return list(made)
-
-    return keep(model, ("contexts", tuple(starts), seed), make)
+    made = [""]
+    for number, length in enumerate(dict.fromkeys(length for _, length in starts)):
+        same = [start for start, of in starts if of == length]
+        made += [_prefix(text) for text in sampled(model, same, length, seed + number)]
+    return made
 
 
 def _prefix(text: str) -> str:
@@ -117,30 +115,28 @@ def search(
     rows, each = rows_of(model, requests, before), len(before)
     facts = [rows[first : first + each] for first in range(0, len(rows), each)]
     essences = [_essence(model, request) for request in requests]
-    found = [
-        _search(model, [facts[n] for n in group], [essences[n] for n in group], sites, how)
-        for group in _groups(model, facts)
-    ]
+    groups = list(_groups(model, facts))
+    found = [_search(model, [facts[n] for n in group], [essences[n] for n in group], sites, how) for group in groups]
+    back = torch.tensor([n for group in groups for n in group], device=model.device).argsort()
     return Found(
-        before={site: torch.cat([f.before[site] for f in found]) for site in sites},
-        delta={site: torch.cat([f.delta[site] for f in found]) for site in sites},
-        loss=torch.cat([f.loss for f in found]),
-        divergence=torch.cat([f.divergence for f in found]),
+        before={site: torch.cat([f.before[site] for f in found])[back] for site in sites},
+        delta={site: torch.cat([f.delta[site] for f in found])[back] for site in sites},
+        loss=torch.cat([f.loss for f in found])[back],
+        divergence=torch.cat([f.divergence for f in found])[back],
         steps=max(f.steps for f in found),
     )
 
 
 def _groups(model: LanguageModel, facts: Sequence[Sequence[Row]]) -> Iterator[list[int]]:
-    """Numbers of requests that are searched together: as many as one step ought to read and score."""
-    most = min(TOKENS, SCORES // int(model.model.get_input_embeddings().weight.shape[0]))
+    """Numbers of requests that are searched together, those of like length: as many as one step ought to read."""
+    tokens = TOKENS_ON_CPU if model.device.type == "cpu" else TOKENS
+    most = min(tokens, SCORES // int(model.model.get_input_embeddings().weight.shape[0]))
+    lengths = [max(len(row.tokens) - row.subject for row in rows) for rows in facts]
     group: list[int] = []
-    longest = 0
-    for number, rows in enumerate(facts):
-        own = max(len(row.tokens) - row.subject for row in rows)
-        longest = max(longest, own)
-        if group and longest * (len(group) + 1) * (len(rows) + 1) > most:
+    for number in sorted(range(len(facts)), key=lambda number: lengths[number]):  # so that little of it is padding
+        if group and lengths[number] * (len(group) + 1) * (len(facts[number]) + 1) > most:
             yield group
-            group, longest = [], own
+            group = []
         group.append(number)
     if group:
         yield group
@@ -188,7 +184,7 @@ class _Pass:
         }
         if self.cache is not None:
             inputs["past_key_values"] = copy.deepcopy(self.cache)  # a pass adds to the cache that it is given
-        with Trace(self.model.model, self.sites, edit):
+        with a_pass(self.tokens.device), Trace(self.model.model, self.sites, edit):
             return logits_at(self.model, inputs, self.at).log_softmax(-1)
 
 
@@ -265,7 +261,8 @@ def _search(
         last[0, chosen] = torch.where(alive[chosen], loss.detach(), last[0, chosen])
         last[1, chosen] = torch.where(alive[chosen], divergence.detach(), last[1, chosen])
         alive[chosen] &= ~(over | (loss.detach() < how.stop))
-        gradients = torch.autograd.grad(loss.sum() * scale, list(leaves.values()))
+        with a_pass(device):
+            gradients = torch.autograd.grad(loss.sum() * scale, list(leaves.values()))
         going = alive[chosen]
         for site, gradient in zip(sites, gradients, strict=True):
             adams[site].step(chosen[going], gradient[going] / scale, taken)
