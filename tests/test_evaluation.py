@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from memedit.datasets import read
 from memedit.edits import Case, Draft, Message, Probe
 from memedit.errors import InputError, ModelError, NotFoundError
 from memedit.evaluation import metrics
+from memedit.evaluation._peak import peak
 from memedit.evaluation._record import alone
 from memedit.evaluation.local import Local
 from memedit.evaluation.protocols import Bearing, draw, groups, kept, questions
@@ -198,6 +200,21 @@ def test_a_longer_draw_begins_with_the_shorter_one() -> None:
     assert draw(cases(), 3, seed=6).cases != short.cases
     with pytest.raises(InputError, match="10 cases"):
         draw(cases(), 10)
+
+
+def test_only_cases_that_may_be_asked_about_are() -> None:
+    barred = {case.id for case in draw(cases(), 2, seed=5).cases}
+
+    def asks(case: Case) -> bool:
+        return case.id not in barred
+
+    drawn = draw(cases(), 3, seed=5, asks=asks)
+    assert not barred & {case.id for case in drawn.cases}
+    drawn = draw(cases(), 3, edits=6, seed=5, asks=asks)
+    assert {case.id for case in drawn.cases} == {case.id for case in draw(cases(), 6, seed=5).cases}
+    assert all(map(asks, drawn.cases[:3]))
+    with pytest.raises(InputError, match="5 cases are to be asked about, and of the 6 drawn 4 may be"):
+        draw(cases(), 5, edits=6, seed=5, asks=asks)
 
 
 def test_of_two_that_contradict_each_other_one_is_drawn() -> None:
@@ -543,7 +560,9 @@ def folder_of(out: Path, method: str = "planted-always") -> Path:
 
 
 def timeless(path: Path) -> list[dict[str, Any]]:
-    return sorted(({**line, "seconds": None} for line in lines(path)), key=lambda line: str(line["case"]))
+    return sorted(
+        ({**line, "seconds": None, "peak_bytes": None} for line in lines(path)), key=lambda line: str(line["case"])
+    )
 
 
 def big(tmp_path: Path, count: int) -> Path:
@@ -661,6 +680,7 @@ def test_several_processes_find_the_same(script: str, tmp_path: Path, protocol: 
     for found in values:
         found.pop(("free", "seconds_per_edit"))
         found.pop(("free", "seconds_per_query"))
+        found.pop(("free", "peak_bytes"), None)
     assert values[0] == values[1]
 
 
@@ -713,6 +733,21 @@ def test_rows_by_hand(tmp_path: Path) -> None:
     assert "bytes_per_edit" not in {row["metric"] for row in found}
     assert "free bytes_per_edit" in left_out(tmp_path, found)
     assert not any(name.startswith("teacher_forced zsre") for name in left_out(tmp_path, found))
+
+
+def test_peak_memory_is_of_its_own_time() -> None:
+    with peak() as large:
+        block = bytearray(b"x" * 200_000_000)
+    del block
+    with peak() as small:
+        pass
+    if large.peak is None:
+        pytest.skip("this system does not say")
+    assert small.peak is not None
+    assert large.peak > small.peak + 150_000_000
+    with suppress(InputError), peak() as failed:
+        raise InputError("no")
+    assert failed.peak
 
 
 # ------------------------------------------------------------------------------------------ judge, references, command

@@ -38,6 +38,7 @@ from memedit.errors import InputError
     help="Items of PIQA, text and other facts to ask with all edits in force [100].",
 )  # fmt: skip
 @click.option("--judge", metavar="SPEC", help="A chat model that judges replies, in figures of their own.")
+@click.option("--untrained", is_flag=True, help="Ask nothing of subjects that trained the shipped gate.")
 @click.option("--oracle", is_flag=True, help="Hand the memory the right edit; labelled memory+oracle.")
 @click.option("--scope", metavar="NAME", help="The memory's scope [env: MEMEDIT_SCOPE].")
 @click.option("--encoder", metavar="NAME", help="The memory's encoder [env: MEMEDIT_ENCODER].")

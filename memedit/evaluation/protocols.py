@@ -12,7 +12,7 @@ is left out, and counted, where it names the subject of another edit in force, w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -51,11 +51,20 @@ class Drawn:
     passed_over: int = 0
 
 
-def draw(cases: Iterable[Case], asked: int, *, edits: int | None = None, seed: int = 0, beside: int = 0) -> Drawn:
+def draw(
+    cases: Iterable[Case],
+    asked: int,
+    *,
+    edits: int | None = None,
+    seed: int = 0,
+    beside: int = 0,
+    asks: Callable[[Case], bool] = lambda case: True,
+) -> Drawn:
     """Shuffle by the seed, take one case per subject: `edits` to edit (default: as many as asked), the next `beside`.
 
     A case of several edits is passed over where any subject of theirs is taken, unless the very statement is there
-    already. Raises InputError where the dataset is too small.
+    already. Only cases that `asks` allows are asked about; of more cases to edit they come first. Raises InputError
+    where the dataset is too small.
     """
     given = list(cases)
     Random(seed).shuffle(given)
@@ -66,6 +75,8 @@ def draw(cases: Iterable[Case], asked: int, *, edits: int | None = None, seed: i
     for case in given:
         if len(taken) == wanted + beside:
             break
+        if len(taken) < asked == wanted and not asks(case):
+            continue  # all that is drawn is asked about
         facts = [(normalise(draft.subject or draft.statement), draft.statement) for draft in case.edits]
         if any(said.get(subject, statement) != statement for subject, statement in facts):
             passed += 1
@@ -77,7 +88,13 @@ def draw(cases: Iterable[Case], asked: int, *, edits: int | None = None, seed: i
             f"{wanted} cases with different subjects were asked for; the dataset has {len(taken)} such among its "
             f"{len(given)}"
         )
-    return Drawn(tuple(taken[:wanted]), asked, tuple(taken[wanted:]), passed)
+    chosen = sorted(taken[:wanted], key=lambda case: not asks(case))
+    if (allowed := sum(map(asks, chosen))) < asked:
+        raise InputError(
+            f"{asked} cases are to be asked about, and of the {wanted} drawn {allowed} may be; give more --edits, or "
+            "fewer --cases"
+        )
+    return Drawn(tuple(chosen), asked, tuple(taken[wanted:]), passed)
 
 
 def groups(protocol: str, drawn: Drawn, edits: int) -> list[Group]:

@@ -84,7 +84,7 @@ def evaluate(
 
     bar = progress or (lambda label: nullcontext())
     cases = list(read(plan.dataset, plan.data))
-    drawn = draw(cases, plan.cases, edits=plan.edits, seed=plan.seed, beside=plan.side_effects)
+    drawn = draw(cases, plan.cases, edits=plan.edits, seed=plan.seed, beside=plan.side_effects, asks=plan.asks)
     split = groups(plan.protocol, drawn, plan.in_force)
     worker = Worker(plan, drawn, split)
     with ExitStack() as stack:
@@ -132,7 +132,13 @@ def facts(plan: Plan, base: Base, drawn: Drawn) -> dict[str, Any]:
         "cases": plan.cases,
         "seed": plan.seed,
         "passed_over": drawn.passed_over,
-        "settings": {"side_effects": plan.side_effects, "judge": plan.judge, **options, **_defaults(plan.options)},
+        "settings": {
+            "side_effects": plan.side_effects,
+            "judge": plan.judge,
+            "untrained": plan.untrained,
+            **options,
+            **_defaults(plan.options),
+        },
         "versions": _versions(),
     }
 
