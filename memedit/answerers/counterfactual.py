@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from memedit.answerers import HandBack, Retriever
 from memedit.answerers.ike import as_line, standing, stopped
+from memedit.declarative import plainly
 from memedit.edits import Decision, Edit, Hit, Message
 from memedit.errors import ModelError
 from memedit.models import BaseModel, load_model
@@ -142,7 +143,7 @@ class Counterfactual:
     def _given(self, edit: Edit, query: str) -> list[Message]:
         """Fact and query in the small model's format; a prompt to complete becomes the question it stands for."""
         marks = tuple(getattr(self._small, "special_tokens", ()))
-        statement = stopped(as_line(edit.statement, marks))
+        statement = stopped(as_line(plainly(edit), marks))
         asked = as_question(by_subject(as_line(query, marks), edit), edit)
         if asked is None:  # to be completed, and no question is known that it stands for
             return [Message("system", prompt("new_fact").substitute(statement=statement)), Message("user", query)]

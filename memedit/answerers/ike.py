@@ -6,7 +6,8 @@ touched; the model is shown `copy` demonstrations (the fact asked in its own wor
 they are drawn from the memory itself, filled up with made-up ones where it is small, and only as many are shown as the
 model needs and its context holds.
 
-A chat model that is asked by an alias is told whose name it is; what else would tell it that the fact is meant?
+A chat model that is asked by an alias is told whose name it is; what else would tell it that the fact is meant? One
+that completes text reads a fact that was written as a question and its answer as a sentence (`declarative.py`).
 
 A fact that an earlier turn of the conversation contradicts is said to have changed since: a chat model is told so, and
 one that completes text reads the fact behind those turns rather than in front of them.
@@ -27,6 +28,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from memedit.answerers import Retriever
+from memedit.declarative import plainly
 from memedit.edits import Decision, Edit, Hit, Message
 from memedit.models import BaseModel
 from memedit.parsing import normalise
@@ -108,7 +110,7 @@ class Ike:
         budget = self._budget(messages, model)
         lines: dict[Hit, str] = {}
         for hit in sorted(standing(hits), key=_probability, reverse=True)[: self.facts]:
-            said = _said(hit.edit, messages) if model.style == "chat" else hit.edit.statement
+            said = _said(hit.edit, messages) if model.style == "chat" else plainly(hit.edit)
             line = as_line(said, marks)
             cost = model.count_tokens(f"{line}\n") + 4  # "New fact: "
             if lines and cost > budget:
