@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint soak clean
+.PHONY: demo test lint soak tables clean
 
 demo: $(VENV)/.demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
@@ -20,6 +20,10 @@ lint: $(VENV)/.test
 # Long ones, on demand: kills a writing process again and again and looks for what it lost.
 soak: $(VENV)/.test
 	$(BIN)/python tests/soak.py --kills 200
+
+# Hours: every table of docs/evaluation.md and docs/methods.md, from a folder of the public datasets.
+tables: $(VENV)/.test
+	PATH="$(CURDIR)/$(BIN):$$PATH" DATA="$(DATA)" sh docs/tables.sh
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
