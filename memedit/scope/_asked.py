@@ -80,12 +80,12 @@ def asked(messages: Sequence[Message], known: Sequence[str] = ()) -> tuple[str, 
     where none does, the last. In a follow-up the pronoun is replaced by up to three topics, `known` names first; the
     sentence as it stands is kept, and comes last.
     """
-    before, leads, aside = _read(messages)
+    before, leads, alone = _read(messages)
     if not leads:
         return ()
     found = [_resolved(text, before, context, behind, known) for text, context, behind in leads]
     best, others = found[0], [texts[0] for texts in found[1:]]
-    if aside or len(best) == 1:
+    if alone or len(best) == 1:
         return tuple(dict.fromkeys([*best, *others]))[:MOST_TEXTS]
     *topics, original = best
     # One place is for the sentence as it stands, and one, where more is asked, for that.
@@ -614,7 +614,7 @@ def _abbreviated(word: str) -> bool:
 
 def _phrase(text: str) -> str:
     """What a sentence without names is about: the words after "about" or "of", else ""."""
-    places = list(re.finditer(r"\b(?:about|of)\s+(?!(?:it|its|him|his|her|them|their|that|this)\b)", text, re.I))
+    places = list(re.finditer(r"\b(?:about|of)\s+(?!(?:it|its|him|his|her|them|their|that|this|course)\b)", text, re.I))
     if not places:
         return ""
     rest = re.split(
@@ -678,7 +678,7 @@ def _topics(
                 here.insert(0, Name(introduced, 0, False, False))
         if joined := _joined(text, here):
             here.insert(1, Name(joined, here[0].start, False, False))
-        if not here and (phrase := _phrase(text)) and phrase != "course":
+        if not here and (phrase := _phrase(text)):
             here = [Name(phrase, 0, False, False)]
         if kind == "person" and (holder := _HOLDER.search(text)):
             found.setdefault(holder.group().casefold(), ((late, 1), holder.group()))
