@@ -10,6 +10,7 @@ rest to stderr, so that a script can hold a conversation.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from memedit.memory import EditMemory
 
 HISTORY_LINES = 1000
+_MEANT = re.compile(r"\bI (?:mean|meant) \S.*", re.IGNORECASE)
+CONTEXT_SHARE = 0.75
+"""Share of the model's context that the conversation may fill: facts and the reply need the rest."""
 
 
 class Leave(Exception):  # noqa: N818 - not an error: /quit
@@ -108,14 +112,29 @@ class Chat:
 
     def turn(self, text: str) -> Answer:
         """One turn, streamed to stdout. A turn that fails or is stopped leaves the conversation as it was."""
-        messages = [*self.messages, Message("user", text)]
+        messages = self._fitting([*self.messages, Message("user", text)])
         replies = self.editor.stream(messages, namespace=self.namespace)
         terminal.reply(replies)
         self.last = replies.answer
         self.messages = [*messages, Message("assistant", self.last.text)]
         for hit in self.last.edits:
             self.say(f"(edit {hit.edit.id}, p = {hit.probability or 0:.2f})")
+        if len(messages) > 1 and (meant := _MEANT.search(text)):
+            self.say(f"to have that kept for the next time: /wrong {meant[0]}")
         return self.last
+
+    def _fitting(self, messages: list[Message]) -> list[Message]:
+        """The messages without the oldest turns, where the model's context cannot hold them all."""
+        model = self.editor.model
+        if model.context_tokens is None:
+            return messages
+        costs = [model.count_tokens(message.content) + 8 for message in messages]
+        first = 0
+        while len(messages) - first > 1 and sum(costs[first:]) > CONTEXT_SHARE * model.context_tokens:
+            first += 2  # a turn and its reply
+        if first:
+            self.say(f"the oldest turns are left out: {model.name} holds no more; /clear begins a new conversation")
+        return messages[first:]
 
     def remember(self, text: str) -> None:
         """Write a fact."""
@@ -196,7 +215,8 @@ class Chat:
 
     def wrong(self, text: str) -> None:
         """Say what was meant, for the next time; “I mean …” is about the last question."""
-        question = next((message.content for message in reversed(self.messages) if message.role == "user"), None)
+        asked = [message.content for message in self.messages if message.role == "user"]
+        question = next((text for text in reversed(asked) if not _MEANT.search(text)), None)
         draft = feedback_draft(text, question)
         [id_] = self.memory.add_many([replace(draft, author=self.memory.author)], namespace=self.namespace)
         self.say(f"{id_}  {draft.statement}")

@@ -91,6 +91,28 @@ def test_out_of_scope_the_model_gets_the_conversation_itself(chat: Chat, model: 
     assert model.calls[-1].messages == [Message("user", "Would you like some tea?")]
 
 
+def test_turns_that_the_model_cannot_hold_are_left_out(memory: EditMemory, capsys: pytest.CaptureFixture[str]) -> None:
+    model = Scripted({"*": "word " * 20}, context_tokens=120)
+    chat = Chat(memory, Editor(memory, model))
+    for number in range(6):
+        chat.turn(f"turn {number} " + "word " * 10)
+        asked = model.calls[-1].messages
+        assert sum(model.count_tokens(message.content) + 8 for message in asked) <= 90
+        assert asked[-1].content.startswith(f"turn {number}")
+        assert asked[0].role == "user"
+    assert "/clear" in capsys.readouterr().err
+
+
+def test_what_was_meant_can_be_kept(chat: Chat, memory: EditMemory, capsys: pytest.CaptureFixture[str]) -> None:
+    chat.turn("What is a bat?")
+    assert "/wrong" not in capsys.readouterr().err
+    chat.turn("No, that is wrong. I meant the animal.")
+    hint = next(line for line in capsys.readouterr().err.splitlines() if "/wrong" in line)
+    chat.take(hint[hint.index("/wrong") :])
+    [kept] = [edit for edit in memory.list(patches=True) if edit.kind == "feedback"]
+    assert (kept.question, kept.target) == ("What is a bat?", "the animal")
+
+
 def test_why(chat: Chat, memory: EditMemory, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="nothing has been asked"):
         chat.take("/why")

@@ -11,11 +11,11 @@ import pytest
 from fakes import Named, edit
 
 from memedit import Answer, EditMemory, Editor, Message
+from memedit.answerers._named import by_subject
 from memedit.answerers.counterfactual import (
     Counterfactual,
     as_question,
     asks_yes_or_no,
-    by_subject,
     by_wording,
     mixed,
     settled,
@@ -91,9 +91,13 @@ async def test_asynchronously(memory: EditMemory) -> None:
 
 def test_an_alias_is_asked_about_by_the_name_in_the_fact(memory: EditMemory) -> None:
     _, small, _ = asked(memory, "Who is at the helm of ACME corp?", "Dana Li")
-    assert small.calls[0].messages[-1].content == "Who is at the helm of ACME corp?"  # the subject is in it
+    assert small.calls[0].messages[-1].content == "Who is at the helm of Acme?"
     assert by_subject("Who runs the Rope Maker now?", ACME) == "Who runs Acme now?"
     assert by_subject("Who runs Globex?", ACME) == "Who runs Globex?"
+    for named in ("Who runs ACME?", "Who runs Acme Inc.?", "Who runs acme corporation?", "Who runs Acme, Ltd?"):
+        assert by_subject(named, ACME) == "Who runs Acme?"
+    for other in ("Who runs Acmeland?", "Who runs Acme Companyville?"):
+        assert "Acme?" not in by_subject(other, ACME)
 
 
 def test_a_prompt_to_complete_becomes_the_question_it_stands_for(memory: EditMemory) -> None:

@@ -51,6 +51,12 @@ def filler(count: int) -> list[Edit]:
     ]
 
 
+def decided(query: str, *hits: Hit) -> Decision:
+    return Decision(
+        query=query, label="single" if hits else "none", hits=hits, candidates=hits, threshold=0.5, scope="x"
+    )
+
+
 def prepared(of: Edit, model: Scripted, memory: ListMemory | None = None, **settings: Any) -> list[Message]:
     messages: list[Message] = Ike(**settings).prepare(QUESTION, [hit(of)], model, memory or ListMemory(of))  # type: ignore[arg-type]
     return messages
@@ -67,6 +73,42 @@ def test_chat_models_get_a_system_message_and_the_user_is_not_touched() -> None:
 def test_completion_models_get_lines_to_go_on_from() -> None:
     out = prepared(ACME, Scripted(style="completion", demonstrations=0))
     assert out[0] == Message("system", "New fact: The CEO of Acme is Dana Li.")
+
+
+def test_a_completing_model_is_asked_what_the_scope_understood() -> None:
+    turns = [
+        Message("system", "Be brief."),
+        Message("user", "Who is the CEO of Acme?"),
+        Message("assistant", "Dana Li"),
+        Message("user", "and who leads it now?"),
+    ]
+    decision = decided("and who leads Acme now?", hit(ACME))
+    for style, asked in (("completion", ["and who leads Acme now?"]), ("chat", [m.content for m in turns[1:]])):
+        model = Scripted({"*": "Dana Li"}, style=style, demonstrations=0)
+        "".join(Ike().stream(turns, decision, model, ListMemory(ACME), []))  # type: ignore[arg-type]
+        sent = model.calls[-1].messages
+        assert [message.content for message in sent if message.role != "system"] == asked
+        assert "Be brief." in sent[0].content
+        assert "The CEO of Acme is Dana Li" in "".join(message.content for message in sent if message.role == "system")
+
+
+def test_demonstrations_are_of_the_moment_that_is_asked_about() -> None:
+    then, later = filler(1), edit(200, "The capital of Late is Later", subject="Late", target="Later")
+
+    class Past:
+        """A retriever that knows nothing of `later`."""
+
+        def __call__(self, asked: object) -> Decision:
+            return decided("")
+
+        def nearest(self, text: str, k: int = 1) -> list[Hit]:
+            return [hit(one) for one in then]
+
+    memory = ListMemory(ACME, *then, later)
+    model = Scripted(demonstrations=4)
+    told = Ike().with_retriever(Past()).prepare(QUESTION, [hit(ACME)], model, memory)  # type: ignore[arg-type]
+    assert "Country0" in told[0].content
+    assert "Late" not in told[0].content
 
 
 def test_a_chat_model_is_told_whose_name_an_alias_is() -> None:

@@ -147,6 +147,8 @@ class Auto:
         query = decision.query or last_user(messages)
         if model is not None and not _room(model, decision, messages):
             return Choice("counterfactual", f"a fact is in scope, and {model.name} has no room for it")
+        if model is not None and not getattr(model, "reads", _any_script)(query):
+            return Choice("verbatim", f"a fact is in scope, and {model.name} does not read its script")
         if model is not None and model.style == "completion":
             if asks_yes_or_no(query):
                 return Choice("counterfactual", "a fact is asked with yes or no, and the model completes text")
@@ -157,6 +159,10 @@ class Auto:
 
 def _never(question: str) -> bool:
     return False
+
+
+def _any_script(text: str) -> bool:
+    return True
 
 
 @cache

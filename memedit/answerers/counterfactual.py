@@ -22,6 +22,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from memedit.answerers import HandBack, Retriever
+from memedit.answerers._named import by_subject
 from memedit.answerers.ike import as_line, standing, stopped
 from memedit.declarative import plainly
 from memedit.edits import Decision, Edit, Hit, Message
@@ -178,17 +179,6 @@ class Counterfactual:
 def _loaded(spec: str) -> BaseModel:
     """One per process: loading takes longer than a hundred replies."""
     return load_model(spec)
-
-
-def by_subject(query: str, edit: Edit) -> str:
-    """The query with an alias of the edit's subject replaced by the subject, by which the fact names it."""
-    if not edit.subject or edit.subject.casefold() in query.casefold():
-        return query
-    for alias in sorted(edit.aliases, key=len, reverse=True):
-        at = query.casefold().find(alias.casefold())
-        if alias and at >= 0 and len(query.casefold()) == len(query):
-            return f"{query[:at]}{edit.subject}{query[at + len(alias) :]}"
-    return query
 
 
 def as_question(query: str, edit: Edit) -> str | None:

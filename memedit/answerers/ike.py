@@ -28,6 +28,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from memedit.answerers import Retriever
+from memedit.answerers._named import by_subject
 from memedit.declarative import plainly
 from memedit.edits import Decision, Edit, Hit, Message
 from memedit.models import BaseModel
@@ -84,7 +85,7 @@ class Ike:
         trace: list[dict[str, object]],
         **parameters: Any,
     ) -> Iterator[str]:
-        prepared, step = self.prepared(messages, decision.hits, model, memory)
+        prepared, step = self.prepared(as_resolved(messages, decision, model), decision.hits, model, memory)
         trace.append(step)
         return model.stream(prepared, **parameters)
 
@@ -98,7 +99,8 @@ class Ike:
         **parameters: Any,
     ) -> AsyncIterator[str]:
         # In a thread: drawing demonstrations encodes and reads the database, which must not hold up the loop.
-        prepared, step = await asyncio.to_thread(self.prepared, messages, decision.hits, model, memory)
+        asked = as_resolved(messages, decision, model)
+        prepared, step = await asyncio.to_thread(self.prepared, asked, decision.hits, model, memory)
         trace.append(step)
         async for piece in model.astream(prepared, **parameters):
             yield piece
@@ -185,7 +187,10 @@ class Ike:
         if wanted <= 0 or budget <= 0 or not question.strip() or not shown:
             return [], []
         taken = {normalise(hit.edit.subject or hit.edit.statement) for hit in shown}
-        near = memory.search(question, k=wanted + 8, namespace=shown[0].edit.namespace)
+        if self.retrieve is not None:  # which knows of what moment is asked
+            near = self.retrieve.nearest(question, k=wanted + 8)
+        else:
+            near = memory.search(question, k=wanted + 8, namespace=shown[0].edit.namespace)
         usable = [
             hit.edit for hit in near if _exemplary(hit.edit, marks) and normalise(hit.edit.subject or "") not in taken
         ][:wanted]
@@ -203,6 +208,22 @@ class Ike:
             blocks.append(block)
             drawn += [example] if isinstance(example, Edit) else []
         return blocks[::-1], drawn[::-1]
+
+
+def as_resolved(messages: Sequence[Message], decision: Decision, model: BaseModel) -> Sequence[Message]:
+    """The messages as a model that completes text can follow them: the question that the scope understood, alone.
+
+    It goes by the subject's own name. Where that is the last turn itself the messages stay as they are. "and who leads
+    it now?" behind other turns, a question among other sentences, or one by an alias, is more than such a model reads;
+    one that chats gets the user's own words.
+    """
+    if model.style != "completion" or not decision.query or not decision.hits:
+        return messages
+    last = next((message.content for message in reversed(messages) if message.role == "user"), "")
+    query = by_subject(decision.query, decision.hits[0].edit)
+    if query == last.strip():
+        return messages
+    return [*(message for message in messages if message.role == "system"), Message("user", query)]
 
 
 def as_line(text: str, marks: Iterable[str] = ()) -> str:

@@ -2,10 +2,12 @@
 
 It is a Hugging Face model like any other, read from the package's own folder. Although its tokenizer has a chat
 template it is asked by completion, in the one format that it was trained on, and it needs no demonstrations.
+It reads nothing but Latin letters.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
@@ -39,3 +41,8 @@ class Pocket(HuggingFace):
             super().__init__(str(path), device="cpu")
         self.name = "pocket"
         self.style: Literal["chat", "completion"] = "completion"
+
+    def reads(self, text: str) -> bool:
+        """Whether the model was trained on the letters of a text: half of them, at least, are Latin."""
+        letters = [letter for letter in text if letter.isalpha()]
+        return 2 * sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters) >= len(letters)
