@@ -24,9 +24,10 @@ from typing import IO, TYPE_CHECKING, Any
 from memedit.datasets import Reader, dataset_of, datasets, reader
 from memedit.datasets._form import UNREADABLE, reason
 from memedit.datasets._rows import cell_texts, csv_header, csv_rows, json_lines, json_rows, numbered
-from memedit.edits import Draft, Edit
+from memedit.edits import FORGET, Draft, Edit
 from memedit.errors import InputError, JournalError, NotFoundError
 from memedit.memory import Progress, checked_window, cleaned, digest
+from memedit.patches import KINDS, checked
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
@@ -152,9 +153,16 @@ def _checked(lines: Iterable[_Line]) -> Iterator[_Line]:
     """Drafts cleaned; lines with one that the memory would refuse become faults."""
     for line in lines:
         try:
-            yield replace(line, drafts=tuple(cleaned(draft) for draft in line.drafts))
+            yield replace(line, drafts=tuple(_fit(draft) for draft in line.drafts))
         except InputError as error:
             yield _Line(line.number, fault=str(error))
+
+
+def _fit(draft: Draft) -> Draft:
+    draft = cleaned(draft)
+    if draft.kind == FORGET:
+        raise InputError(f"an edit of the kind {FORGET!r} is made by `memedit forget`, not by an import")
+    return checked(draft) if draft.kind in KINDS else draft
 
 
 def _completed(lines: Iterable[_Line], author: str | None, source: str) -> Iterator[_Line]:
@@ -229,7 +237,8 @@ def _plain(number: int, row: object) -> _Line:
     try:
         for name in ("valid_from", "valid_to"):
             if name in given:
-                given[name] = datetime.fromisoformat(given[name])
+                moment = datetime.fromisoformat(given[name])
+                given[name] = moment if moment.tzinfo else moment.astimezone()  # local, as on the command line
         aliases = given.pop("aliases", [])
         if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
             return _Line(number, fault="aliases is a list of names")

@@ -210,7 +210,7 @@ def test_faulty_lines_are_named_and_the_rest_goes_in(memory: EditMemory, tmp_pat
         fact("  "),
         fact("two", colour="red"),
         fact("x" * 20_000),
-        fact("three", valid_from="2030-01-01"),
+        fact("three", kind="patch"),
         fact("four", valid_from="soon"),
         fact("five", aliases="uno"),
         fact("six", subject=6),
@@ -223,12 +223,34 @@ def test_faulty_lines_are_named_and_the_rest_goes_in(memory: EditMemory, tmp_pat
     assert [number for number, _ in report.faults] == [3, 4, 5, 6, 7, 8, 9, 10, 11, 13]
     reasons = [reason for _, reason in report.faults]
     for part, reason in zip(
-        ("not JSON", "JSON object", "empty", "colour", "10,000", "time zone", "soon", "list of names", "text", "UTF-8"),
+        ("not JSON", "JSON object", "empty", "colour", "10,000", "condition", "soon", "list of names", "text", "UTF-8"),
         reasons,
         strict=True,
     ):
         assert part in reason
     assert [(edit.author, edit.source) for edit in memory.list()] == [("bob", "facts.jsonl"), ("ann", "facts.jsonl")]
+
+
+def test_what_no_edit_can_be_is_a_fault_of_its_line(memory: EditMemory, tmp_path: Path) -> None:
+    rows = [
+        fact("The capital of Ruritania is Strelsau"),
+        fact("hello there", kind="patch"),
+        fact("gone", kind="forget"),
+        fact("(unclosed", kind="regex"),
+        fact("if the user asks for tea, then decline", kind="patch"),
+    ]
+    path = lines(tmp_path / "facts.jsonl", *rows)
+    assert [line for line, _ in memory.import_file(path, strict=True).faults] == [2, 3, 4]
+    report = memory.import_file(path)
+    assert [line for line, _ in report.faults] == [2, 3, 4]
+    assert (report.added, memory.import_file(path).added) == (2, 0)
+
+
+def test_a_time_without_a_zone_is_local(memory: EditMemory, tmp_path: Path) -> None:
+    path = lines(tmp_path / "facts.jsonl", fact("It opens", valid_from="2026-01-02"))
+    assert memory.import_file(path).faults == []
+    [edit] = memory.list()
+    assert edit.valid_from == datetime(2026, 1, 2).astimezone()
 
 
 def test_strict_is_all_or_nothing(memory: EditMemory, tmp_path: Path) -> None:
