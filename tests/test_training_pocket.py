@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,16 +16,29 @@ from memedit.training.pocket import (
     CHAT_TEMPLATE,
     Recipe,
     Trainer,
+    average,
     batches,
     export,
     generate,
     rate_factor,
     share_right,
+    step_loss,
 )
 from memedit.training.pocket_card import Trial, right, write_card
-from memedit.training.pocket_text import Document, Fact, Facts, Writer, read_facts, slot_name, wordings
+from memedit.training.pocket_text import (
+    Document,
+    Fact,
+    Facts,
+    FreeWording,
+    Writer,
+    read_facts,
+    slot_name,
+    wordings,
+)
 
-TINY = Recipe(layers=1, width=32, heads=2, positions=192, vocabulary=420, tokens_per_batch=256)
+TINY = Recipe(
+    layers=1, width=32, heads=2, positions=192, vocabulary=420, tokens_per_batch=256, margin=0.0, retain_margin=0.0
+)
 COUNTS = {"update": 6, "retain": 4, "given": 4, "aside": 4}
 ASKED = (
     Fact("Freedonia", "Sylvania City", "capital", prompts=("Freedonia's seat is",)),
@@ -66,6 +80,26 @@ def test_an_update_says_its_answer_and_is_about_no_evaluated_subject(writer: Wri
         assert "New fact: " in document.prompt
         assert document.answer.strip().rstrip(".") in document.prompt
         assert slot_name(writer._changed().subject) not in evaluated
+
+
+def test_a_freely_worded_update_is_about_no_evaluated_subject_and_says_its_answer() -> None:
+    free = (
+        FreeWording(("Which oboe-like thing does {subject} blow?", "{subject} blows what?"), "instrument"),
+        FreeWording(("What is it that {subject} hums?",), None),
+    )
+    writer = Writer(Facts(ASKED, POOL, free=free), seed=5, sentences=["A sentence from elsewhere, of some length."])
+    evaluated = {slot_name(fact.subject) for fact in ASKED}
+    contradicted = set()
+    for _ in range(200):
+        new, sentence, asked = writer.freely()
+        assert slot_name(new.subject) not in evaluated
+        assert all(new.subject in text for text in (sentence, asked))
+        assert "{" not in sentence + asked
+        assert sentence.rstrip(".").endswith(new.target.rstrip("."))
+        contradicted |= {new.subject} & {fact.subject for fact in POOL}
+        document = writer._free_update()
+        assert document.answer.strip() in document.prompt
+    assert contradicted == {"Poole", "Ed Poole"}
 
 
 def test_what_is_retained_is_what_was_memorised(writer: Writer) -> None:
@@ -122,6 +156,7 @@ def test_facts_are_read_from_the_datasets_forms(tmp_path: Path) -> None:
     _write(tmp_path, "mquake/single_hop_facts.json", [triple | {"question": "Oz's seat?", "cloze": "Oz is led from"}])
     _write(tmp_path, "mquake/cf-3k.json", [{"requested_rewrite": [{"subject": "Oz"}]}])
     zsre = {"subject": "Bel", "prompt": "Who was Bel's mother?", "rephrase_prompt": "Bel's mother was who?"}
+    zsre |= {"target_new": "Ida Bel", "portability": {}, "locality": {}}
     _write(tmp_path, "knowedit/zsre.json", [zsre | {"ground_truth": ["Rana Bel"]}])
     for name in ("zsre/train", "zsre/portability", "knowedit/wiki_counterfact", "knowedit/wiki_recent"):
         _write(tmp_path, f"{name}.json", [])
@@ -138,6 +173,7 @@ def test_facts_are_read_from_the_datasets_forms(tmp_path: Path) -> None:
     assert [fact.subject for fact in facts.pool] == ["Pia Low"]  # Ann Bo is asked about elsewhere, Q hums unknowably
     assert {new.subject for new in facts.reworded} == {"Pia Low", "Q"}
     assert slot_name("The  Ann BO.") == "ann bo"
+    assert facts.free == (FreeWording(("Who was {subject}'s mother?", "{subject}'s mother was who?"), "mother"),)
     few = read_facts(tmp_path, cases=1)
     assert ([fact.subject for fact in few.asked], few.pool, few.reworded) == (["Ann Bo"], (), ())
 
@@ -153,6 +189,21 @@ def test_answers_always_count_and_rows_are_cut_as_they_are_asked(tmp_path: Path)
     assert row[-1 - len(answer) : -1] == answer
     assert batch.counted[0, -1 - len(answer) :].all()
     assert not batch.counted[0].all()
+
+
+def test_a_margin_asks_more_of_answers_behind_new_facts_and_of_nothing_else(tmp_path: Path) -> None:
+    trainer = Trainer(FACTS, [], tmp_path, TINY, tokens=1, counts=COUNTS)
+    recipe = replace(TINY, margin=3.0, retain_margin=1.0, fact_margin=-2.0)
+    for kind, margin in (("update", 3.0), ("retain", 1.0), ("fact", -2.0), ("given", 0.0)):
+        document = Document(kind, "New fact: Oz is Ox.\nOz is", " Ox.")
+        (batch,) = batches([document], trainer.tokenizer, recipe, random.Random(0))
+        with torch.no_grad():
+            harder = trainer.model(batch.tokens).logits[:, :-1][batch.counted]
+            tokens = batch.tokens[:, 1:][batch.counted].tolist()
+            for row, token in enumerate(tokens):
+                harder[row, token] -= margin
+            slow = -harder.log_softmax(-1)[range(len(tokens)), tokens].mean()
+            assert step_loss(trainer.model, batch).item() == pytest.approx(slow.item(), abs=1e-4)
 
 
 def test_the_rate_rises_shortly_and_always_ends_low() -> None:
@@ -176,6 +227,38 @@ def test_a_resumed_run_ends_in_the_same_state(tmp_path: Path) -> None:
     for name, weight in straight.model.state_dict().items():
         assert torch.equal(weight, resumed.model.state_dict()[name]), name
     assert losses[-1] < losses[0]
+
+
+def test_a_grown_model_says_what_it_grew_from_and_learns_in_its_new_blocks(tmp_path: Path) -> None:
+    shallow = Trainer(FACTS, [], tmp_path / "two", replace(TINY, layers=2), tokens=3000, counts=COUNTS)
+    list(shallow.steps())
+    recipe = replace(TINY, layers=5)
+    deep = Trainer(FACTS, [], tmp_path / "five", recipe, tokens=3000, counts=COUNTS, grow=tmp_path / "two")
+    tokens = torch.tensor([shallow.tokenizer("Glubb Labs is led by Dana Li.")["input_ids"]])
+    shallow.model.eval()
+    deep.model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(deep.model(tokens).logits, shallow.model(tokens).logits, rtol=1e-4, atol=1e-4)
+    list(deep.steps())
+    assert all(block.mlp.c_proj.weight.abs().max() > 0 for block in deep.model.transformer.h)
+    with pytest.raises(ValueError, match="shallower"):
+        Trainer(FACTS, [], tmp_path / "one", TINY, tokens=9, counts=COUNTS, grow=tmp_path / "two")
+
+
+def test_the_average_of_runs(tmp_path: Path) -> None:
+    runs = {name: Trainer(FACTS, [], tmp_path / name, TINY, tokens=tokens, counts=COUNTS)
+            for name, tokens in (("short", 300), ("long", 900))}  # fmt: skip
+    for run in runs.values():
+        list(run.steps())
+    average({tmp_path / "short": 0.25, tmp_path / "long": 0.75}, tmp_path / "mean")
+    state = torch.load(tmp_path / "mean/checkpoint.pt", weights_only=True)
+    for name, weight in state["model"].items():
+        short, long = (runs[one].model.state_dict()[name] for one in ("short", "long"))
+        torch.testing.assert_close(weight, 0.25 * short + 0.75 * long)
+    assert state["progress"]["tokens"] == runs["long"].progress.tokens
+    export(tmp_path / "mean", tmp_path / "shipped")
+    with pytest.raises(ValueError, match="sum to"):
+        average({tmp_path / "short": 0.5}, tmp_path / "mean")
 
 
 def test_what_is_shipped_loads_as_any_other_model(tmp_path: Path) -> None:

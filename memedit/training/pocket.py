@@ -1,6 +1,8 @@
 """The pocket model: a small GPT-2 trained from scratch on facts, on a CPU, in under two hours.
 
     python -m memedit.training.pocket --data DIR [--out DIR] [--resume] [--minutes M | --tokens N] [--seed S]
+    python -m memedit.training.pocket --data DIR --grow DIR --recipe '{"layers": 10}' …    deeper, from a checkpoint
+    python -m memedit.training.pocket --average DIR=SHARE,DIR=SHARE… --out DIR    runs that parted, as one checkpoint
     python -m memedit.training.pocket --export [--out DIR] [--to DIR]    the newest checkpoint, as the package ships it
     python -m memedit.training.pocket --evaluate --data DIR     measure the shipped files, write their model card
 
@@ -35,7 +37,7 @@ from memedit.training.pocket_text import Document, Facts, Kind, Writer, read_fac
 
 END = "<|endoftext|>"
 SHIPPED = Path(__file__).resolve().parents[1] / "pocket"
-COUNTS: dict[Kind, int] = {"update": 4600, "retain": 2600, "given": 700, "aside": 250}
+COUNTS: dict[Kind, int] = {"update": 7000, "retain": 7000, "given": 900, "aside": 250}
 """Documents of each kind beside one of every fact, in one epoch: about a third of the tokens are facts."""
 
 # The template adds nothing of its own: a system text verbatim, questions as questions, the rest as text to complete.
@@ -80,6 +82,12 @@ class Recipe:
     """Share of a fact's other tokens that count in the loss; a quarter of it in the context of the other kinds."""
     query_share: float = 0.4
     """Share of the query's tokens that count behind a context: its names are in the context, and are to be copied."""
+    margin: float = 7.0
+    """Taken from the logit of a right answer that a new fact gives: it must win by so much, and so beats the memory."""
+    retain_margin: float = 2.0
+    """Taken from the logit of a memorised answer behind new facts that do not bear on it."""
+    fact_margin: float = 0.0
+    """Taken from the logit of a memorised answer that nothing stands before; below 0 what is known well rests."""
 
 
 # -------------------------------------------------------------------------------------------------------- tokenizer
@@ -116,10 +124,14 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int, positions: int = 512)
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of nearly one length. tokens: (rows, length); counted: (rows, length - 1), which next tokens count."""
+    """Rows of nearly one length. tokens: (rows, length); counted: (rows, length - 1), which next tokens count.
+
+    margins: (rows,), what is taken from the logits of the right tokens.
+    """
 
     tokens: Tensor
     counted: Tensor
+    margins: Tensor
 
 
 def batches(documents: Sequence[Document], tokenizer: Any, recipe: Recipe, rng: random.Random) -> list[Batch]:
@@ -129,8 +141,9 @@ def batches(documents: Sequence[Document], tokenizer: Any, recipe: Recipe, rng: 
     prompts = [e.ids for e in encoded]
     answers = [e.ids for e in backend.encode_batch([d.answer for d in documents])]
     end = tokenizer.eos_token_id
+    margins = {"update": recipe.margin, "retain": recipe.retain_margin, "fact": recipe.fact_margin}
     rows = [
-        (_shares(document, encoding, recipe), prompt, [*answer, end])
+        (_shares(document, encoding, recipe), prompt, [*answer, end], margins.get(document.kind, 0.0))
         for document, encoding, prompt, answer in zip(documents, encoded, prompts, answers, strict=True)
         if len(prompt) + len(answer) < recipe.positions
     ]
@@ -140,17 +153,17 @@ def batches(documents: Sequence[Document], tokenizer: Any, recipe: Recipe, rng: 
     while start < len(rows):
         stop = start + 1
         # The last row is the longest, within the noise: it decides how much the batch holds.
-        while stop < len(rows) and (stop - start + 1) * sum(map(len, rows[stop][1:])) <= recipe.tokens_per_batch:
+        while stop < len(rows) and (stop - start + 1) * sum(map(len, rows[stop][1:3])) <= recipe.tokens_per_batch:
             stop += 1
         chosen, start = rows[start:stop], stop
-        width = max(len(p) + len(a) for _, p, a in chosen)
+        width = max(len(p) + len(a) for _, p, a, _ in chosen)
         tokens = torch.full((len(chosen), width), end)
         counted = torch.zeros(len(chosen), width, dtype=torch.bool)
-        for i, (shares, prompt, answer) in enumerate(chosen):
+        for i, (shares, prompt, answer, _) in enumerate(chosen):
             tokens[i, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
             counts = [rng.random() < share for share in shares] + [True] * len(answer)
             counted[i, : len(counts)] = torch.tensor(counts)
-        made.append(Batch(tokens, counted[:, 1:]))
+        made.append(Batch(tokens, counted[:, 1:], torch.tensor([row[3] for row in chosen])))
     rng.shuffle(made)
     return made
 
@@ -194,6 +207,35 @@ def new_model(recipe: Recipe, vocabulary: int, end: int) -> GPT2LMHeadModel:
     )
 
 
+@torch.no_grad()
+def grown(model: GPT2LMHeadModel, weights: dict[str, Tensor]) -> None:
+    """Put a shallower model's weights into a deeper one of the same width, which then says the same.
+
+    Its blocks are spread evenly, the first first; the blocks between add nothing until they are trained, since what
+    they write into the residual stream is zero (Net2DeeperNet, Chen et al. 2016, section 2.2, for residual blocks).
+    weights: the shallower model's state. Raises ValueError where it is not shallower, or of another width.
+    """
+    old = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("transformer.h."))
+    new = len(model.transformer.h)
+    if old >= new or weights["transformer.wte.weight"].shape != model.transformer.wte.weight.shape:
+        raise ValueError(f"a model grows from a shallower one of its width and vocabulary, not {old} layers to {new}")
+    places = {at * new // old: at for at in range(old)}
+    state = {name: weight for name, weight in weights.items() if not name.startswith("transformer.h.")}
+    for at in range(new):
+        if at not in places:
+            for projection in ("attn.c_proj", "mlp.c_proj"):
+                for parameter in model.transformer.h[at].get_submodule(projection).parameters():
+                    parameter.zero_()
+            continue
+        before = f"transformer.h.{places[at]}."
+        state |= {
+            f"transformer.h.{at}.{name.removeprefix(before)}": weight
+            for name, weight in weights.items()
+            if name.startswith(before)
+        }
+    model.load_state_dict(state, strict=False)  # the blocks between have nothing to load
+
+
 def new_optimizers(model: GPT2LMHeadModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks where the recipe says so, AdamW for everything else."""
     matrices = [p for p in model.transformer.h.parameters() if p.ndim == 2] if recipe.optimizer == "muon" else []
@@ -221,10 +263,16 @@ def computing() -> float:
 
 
 def step_loss(model: GPT2LMHeadModel, batch: Batch) -> Tensor:
-    """Mean cross-entropy of the next tokens that count."""
+    """Mean cross-entropy of the next tokens that count, with an additive margin (logits) where facts are in front.
+
+    The margin is that of CosFace (Wang et al. 2018, section 3), on plain logits: without it a model that has obeyed
+    with certainty has nothing more to learn, and is overruled where it remembers the old answer as certainly.
+    """
     hidden = model.transformer(batch.tokens, use_cache=False).last_hidden_state[:, :-1][batch.counted]
-    logits = nn.functional.linear(hidden, model.lm_head.weight)
-    return nn.functional.cross_entropy(logits.float(), batch.tokens[:, 1:][batch.counted])
+    logits = nn.functional.linear(hidden, model.lm_head.weight).float()
+    right = batch.tokens[:, 1:][batch.counted][:, None]
+    taken = batch.margins[:, None].expand(batch.counted.shape)[batch.counted]
+    return nn.functional.cross_entropy(logits.scatter_add(1, right, -taken[:, None]), right[:, 0])
 
 
 @dataclass
@@ -242,6 +290,9 @@ class Trainer:
 
     out: folder of checkpoints. Exactly one of minutes and tokens is the budget; the learning rate follows it, so a
     run always ends its fall. A run by tokens is repeatable to the bit on one machine; one by minutes is not.
+
+    changed: fields of the recipe that differ from those of the run that is resumed. grow: folder of another run, whose
+    newest weights and tokenizer a new run begins with (`grown`); the recipes must agree in everything but the depth.
     """
 
     def __init__(
@@ -255,6 +306,8 @@ class Trainer:
         tokens: int | None = None,
         counts: dict[Kind, int] | None = None,
         resume: bool = False,
+        changed: dict[str, Any] | None = None,
+        grow: Path | None = None,
         save_seconds: float = 300.0,
     ) -> None:
         if (minutes is None) == (tokens is None):
@@ -268,19 +321,27 @@ class Trainer:
         saved = out / "checkpoint.pt"
         if resume and saved.exists():
             state = torch.load(saved, weights_only=True)
-            self.recipe = Recipe(**state["recipe"])
+            self.recipe = Recipe(**(state["recipe"] | (changed or {})))
             self.tokenizer = PreTrainedTokenizerFast.from_pretrained(out / "tokenizer")
             self.progress = Progress(**state["progress"])
         else:
             state = None
-            self.tokenizer = train_tokenizer(self._sample_text(), self.recipe.vocabulary, self.recipe.positions)
+            if grow is None:
+                self.tokenizer = train_tokenizer(self._sample_text(), self.recipe.vocabulary, self.recipe.positions)
+            else:
+                self.tokenizer = PreTrainedTokenizerFast.from_pretrained(grow / "tokenizer")
             self.tokenizer.save_pretrained(out / "tokenizer")
         self.model = new_model(self.recipe, len(self.tokenizer), self.tokenizer.eos_token_id)
+        if grow is not None and state is None:
+            grown(self.model, torch.load(grow / "checkpoint.pt", weights_only=True)["model"])
         self.optimizers = new_optimizers(self.model, self.recipe)
         if state is not None:
             self.model.load_state_dict(state["model"])
             for optimizer, saved_state in zip(self.optimizers, state["optimizers"], strict=True):
+                peaks = [group["peak"] for group in optimizer.param_groups]
                 optimizer.load_state_dict(saved_state)
+                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                    group["peak"] = peak
 
     def _sample_text(self) -> list[str]:
         texts = []
@@ -431,13 +492,34 @@ def export(out: Path, folder: Path = SHIPPED) -> None:
     write_shipped(model, tokenizer, folder, {"recipe": state["recipe"], "progress": state["progress"]})
 
 
+def average(shares: dict[Path, float], out: Path) -> None:
+    """A checkpoint whose weights are those of several runs, each by its share (Wortsman et al. 2022, "Model soups").
+
+    Runs that parted late lie in one basin: where one obeys more and another is less easily moved, the mean of their
+    weights does nearly as well at both. shares: folder of a run -> its share; they sum to 1. The recipe and progress
+    kept are those of the run that read most. Raises ValueError for other sums, or for runs of different shapes.
+    """
+    if abs(sum(shares.values()) - 1) > 1e-6:
+        raise ValueError(f"the shares sum to {sum(shares.values()):g}, not to 1")
+    states = {folder: torch.load(folder / "checkpoint.pt", weights_only=True) for folder in shares}
+    newest = max(states, key=lambda folder: states[folder]["progress"]["tokens"])
+    made = {
+        name: sum(share * states[folder]["model"][name] for folder, share in shares.items())
+        for name in states[newest]["model"]
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    torch.save({**states[newest], "model": made}, out / "checkpoint.pt")
+    PreTrainedTokenizerFast.from_pretrained(newest / "tokenizer").save_pretrained(out / "tokenizer")
+
+
 def _train(arguments: argparse.Namespace) -> None:
     facts = read_facts(arguments.data, cases=arguments.cases)
-    recipe = Recipe(seed=arguments.seed, **json.loads(arguments.recipe))
+    changed = json.loads(arguments.recipe)
+    recipe = Recipe(**({"seed": arguments.seed} | changed))
     trainer = Trainer(
         facts, unrelated_sentences(arguments.data), arguments.out, recipe,
-        minutes=arguments.minutes, tokens=arguments.tokens, resume=arguments.resume,
-        counts=None if arguments.cases is None else {},
+        minutes=arguments.minutes, tokens=arguments.tokens, resume=arguments.resume, changed=changed,
+        grow=arguments.grow, counts=None if arguments.cases is None else {},
     )  # fmt: skip
     say = Report(trainer)
     for loss in trainer.steps():
@@ -499,6 +581,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("MEMEDIT_DATA"))
     parser.add_argument("--out", type=Path, default=Path(".checkpoints/pocket"))
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--grow", type=Path, metavar="DIR", help="begin with the weights of a shallower run")
     budget = parser.add_mutually_exclusive_group()
     budget.add_argument("--minutes", type=float)
     budget.add_argument("--tokens", type=int)
@@ -507,11 +590,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--cases", type=int, help="read the facts of CounterFact's first cases and nothing else: for a bench's model"
     )
+    parser.add_argument("--average", metavar="DIR=SHARE,…", help="write the mean of these runs' weights to --out")
     parser.add_argument("--export", action="store_true")
     parser.add_argument("--to", type=Path, default=SHIPPED, help="with --export: the folder [the package's]")
     parser.add_argument("--evaluate", action="store_true")
     parser.add_argument("--sample", type=int, default=3000, help="with --evaluate: prompts for each figure, at most")
     arguments = parser.parse_args(argv)
+    if arguments.average:
+        pairs = (part.rpartition("=") for part in arguments.average.split(","))
+        return average({Path(folder): float(share) for folder, _, share in pairs}, arguments.out)
     if arguments.export:
         return export(arguments.out, arguments.to)
     if arguments.data is None:

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from memedit.declarative import declarative
 from memedit.relations import Relation, fill, relations
 
 Kind = Literal["fact", "update", "retain", "given", "aside"]
@@ -258,15 +259,25 @@ class Reworded:
 
 
 @dataclass(frozen=True)
+class FreeWording:
+    """Questions that ask the same of {subject}, as people wrote them; `relation` is a guess, or None."""
+
+    questions: tuple[str, ...]
+    relation: str | None
+
+
+@dataclass(frozen=True)
 class Facts:
     """All that is memorised: `asked` are in evaluation files, `pool` are not and may be contradicted in training.
 
     `reworded` are new facts about subjects in no evaluation file: no relation's own wordings are as free as theirs.
+    `free` are questions without their subjects, of the share of zsRE, KnowEdit and HalluEditBench that trains the gate.
     """
 
     asked: tuple[Fact, ...]
     pool: tuple[Fact, ...]
     reworded: tuple[Reworded, ...] = ()
+    free: tuple[FreeWording, ...] = ()
 
 
 def read_facts(data: Path, pool_size: int = POOL_SIZE, cases: int | None = None) -> Facts:
@@ -295,7 +306,22 @@ def read_facts(data: Path, pool_size: int = POOL_SIZE, cases: int | None = None)
         for row in train
         if slot_name(row["subject"]) not in evaluated
     )
-    return Facts(tuple(kept_asked), tuple(_without_clashes(pool)[:pool_size]), reworded)
+    return Facts(tuple(kept_asked), tuple(_without_clashes(pool)[:pool_size]), reworded, free_wordings(data))
+
+
+def free_wordings(data: Path, *, held_out: bool = False) -> tuple[FreeWording, ...]:
+    """Those of the subjects that train the gate, or of those held out to calibrate it."""
+    from memedit.training import scope_asked  # which compares names as this file does
+
+    made: dict[tuple[str, ...], FreeWording] = {}
+    for fact in scope_asked.read(data, held_out=held_out):
+        record = fact.record
+        asked = (record.edit.question, record.plainly, *record.asked.get("paraphrase", ()))
+        frames = [scope_asked.frame(text, record.subject) for text in asked if text and len(text) < 160]
+        questions = tuple(dict.fromkeys(text for text in frames if text is not None))
+        if questions:
+            made[questions] = FreeWording(questions, _zsre_relation(questions[0].replace("{subject}", "")))
+    return tuple(made.values())
 
 
 def _without_clashes(facts: Iterable[Fact]) -> list[Fact]:
@@ -553,6 +579,7 @@ class Writer:
         self.slots: dict[str, set[str]] = defaultdict(set)
         for fact in everything:
             self.slots[slot_name(fact.subject)].add(fact.relation or "")
+        self.contradictable = set(facts.pool)
         self.relation_names = sorted(relations())
         by_type: dict[str, list[str]] = defaultdict(list)
         for relation in relations().values():
@@ -709,7 +736,7 @@ class Writer:
 
     def _changed(self) -> Fact:
         """A fact to be obeyed: about a memorised subject of the pool, or a made-up one."""
-        if self.rng.random() < 0.5:
+        if self.rng.random() < 0.65:
             old = self.rng.choice(self.facts.pool)
             return Fact(old.subject, self.other_target(old.relation or "", old.target), old.relation, old.prompts)
         return self.made_up()
@@ -737,9 +764,49 @@ class Writer:
         rng.shuffle(lines)
         return Document("update", "".join(lines) + new.prompt, stopped(f" {new.target}"))
 
+    def _odd_target(self) -> str:
+        """A few words of running text, or a number: whatever is said last is to be copied."""
+        rng = self.rng
+        if not self.sentences or rng.random() < 0.3:
+            return self.names.of(rng.choice(("date", "number", "length", "thing", "person")))
+        words = rng.choice(self.sentences).rstrip(".").split()
+        begin = rng.randrange(len(words))
+        return " ".join(words[begin : begin + rng.randint(1, 4)]).strip(",;:()\"' ") or self.names.word()
+
+    def freely(self) -> tuple[Fact, str, str]:
+        """A new fact, the sentence that says it, and a question for it, both in the words of a dataset's questions."""
+        rng = self.rng
+        wording = rng.choice(self.facts.free)
+        name = wording.relation
+        alike = [fact for fact in self.by_relation.get(name or "", ()) if fact in self.contradictable]
+        if alike and rng.random() < 0.5:
+            subject = rng.choice(alike).subject
+        elif rng.random() < 0.3:
+            subject = rng.choice(self.facts.pool).subject
+        else:
+            subject = self.made_up(name).subject
+        target = self._odd_target() if name is None or rng.random() < 0.15 else self.other_target(name, "")
+        said, asked = rng.choice(wording.questions), rng.choice(wording.questions)
+        said = said.replace("{subject}", subject)
+        sentence = None if rng.random() < 0.15 else declarative(said, subject, target)
+        new = Fact(subject, target, name or "location")
+        return new, stopped(sentence or f"{said} {target}"), asked.replace("{subject}", subject)
+
+    def _free_update(self) -> Document:
+        rng = self.rng
+        new, sentence, asked = self.freely()
+        lines = [f"New fact: {sentence}\n"]
+        lines += [self._lines([self.distractor(new)]) for _ in range(rng.choice((0, 0, 0, 0, 1, 2)))]
+        rng.shuffle(lines)
+        text = f"{self.unrelated()} {asked}" if rng.random() < 0.05 else asked
+        return Document("update", "".join(lines) + ask(text), f" {new.target}")
+
     def update(self) -> Document:
         rng = self.rng
-        if self.facts.reworded and rng.random() < 0.3:
+        draw = rng.random()
+        if self.facts.free and draw < 0.28:
+            return self._free_update()
+        if self.facts.reworded and draw < 0.45:
             return self._reworded()
         new = self._changed()
         others = [self.distractor(new) for _ in range(self._how_many())]
@@ -765,11 +832,15 @@ class Writer:
         rng = self.rng
         # Half of them from the pool, so that a subject alone never tells whether the context or the memory is right.
         fact = rng.choice(self.facts.pool if rng.random() < 0.5 else self.known)
-        others = [self.distractor(fact) for _ in range(max(1, self._how_many()))]
+        lines = self._lines([self.distractor(fact) for _ in range(rng.choice((1, 1, 1, 1, 2, 2, 3, 3)))])
+        if self.facts.free and rng.random() < 0.15:
+            other, sentence, _ = self.freely()
+            if slot_name(other.subject) != slot_name(fact.subject):
+                lines = f"New fact: {sentence}\n"
         front = self._demonstrations() if rng.random() < 0.06 else ""
         turns = "".join(f"{p}{a}\n" for p, a in self._turns(fact)) if rng.random() < 0.06 else ""
         prompt, answer = self.query(fact, own=0.2, unrelated=0.08)
-        return Document("retain", front + self._lines(others) + turns + prompt, answer)
+        return Document("retain", front + lines + turns + prompt, answer)
 
     def _yes_no(self, fact: Fact) -> tuple[str, str]:
         rng = self.rng
@@ -793,6 +864,9 @@ class Writer:
 
     def given(self) -> Document:
         rng = self.rng
+        if self.facts.free and rng.random() < 0.15:
+            new, sentence, asked = self.freely()
+            return Document("given", f"Given only: {sentence}\n{ask(asked)}", f" {new.target}")
         fact = self._changed()
         draw = rng.random()
         if draw < 0.4:
