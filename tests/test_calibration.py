@@ -203,6 +203,44 @@ def test_a_calibration_made_and_measured(tmp_path: Path) -> None:
         calibrate({"x": simulated(5, 20, 9.0, 1)}, {"general": {}}, encoder="e", verifier="v")
 
 
+def some_named(seed: int, count: int, mean: float, of_named: float, share: float = 0.3) -> Scored:
+    """Questions of which a share names the subject of its nearest edit."""
+    random = np.random.default_rng(seed)
+    plain = simulated(seed + 1000, count, mean)
+    named = np.zeros(plain.logit.shape, bool)
+    named[:, 0] = random.random(count) < share
+    return Scored(plain.cosine, np.where(named, random.normal(of_named, 2.0, plain.logit.shape), plain.logit), named)
+
+
+def test_edits_that_are_named_have_thresholds_of_their_own(tmp_path: Path) -> None:
+    """More edits bring more false matches among those that are not named; both together keep the rate."""
+    sizes = {1: -6.0, 100: -4.0, 1000: -1.0}
+    negatives = {
+        "neighbour": {size: some_named(size, 6000, mean, -4.0, 0.0) for size, mean in sizes.items()},
+        "same_subject": {size: some_named(size, 6000, mean, -4.0, 1.0) for size, mean in sizes.items()},
+    }
+    right = simulated(5, 2000, 5.0, 1)
+    right = Scored(right.cosine, right.logit, np.ones(right.logit.shape, bool))
+    made = calibrate({"paraphrase": right}, negatives, encoder="e", verifier="v", by_name=True)
+    made.write(tmp_path / "c.json")
+    figures = load_two_stage(tmp_path / "c.json")
+    assert figures == made
+    for size, mean in sizes.items():
+        for rate in (0.02, 0.005):
+            for share in (0.0, 1.0):
+                fresh = [some_named(70 + seed, 6000, mean, -4.0, share) for seed in range(10)]
+                fires = [false_fires(one, figures, rate, size) for one in fresh]
+                assert np.mean(fires) <= rate + 3 * math.sqrt(rate / 6000), (size, rate, share)
+    both = figures.stages["both"]
+    (small, taken), (large, more) = both.bounds(0.005, 1000), both.bounds(0.005, 100_000)
+    assert large == small
+    assert more > taken > 0
+    assert recall(right, figures, 0.005, 100_000) == recall(right, figures, 0.005, 1000) > 0.9
+    plain = calibrate({"paraphrase": right}, negatives, encoder="e", verifier="v")
+    assert plain.stages["both"].named is None
+    assert recall(right, plain, 0.005, 1000) < recall(right, figures, 0.005, 1000)
+
+
 def test_the_multi_hop_threshold() -> None:
     probabilities = np.random.default_rng(0).uniform(0, 1, 1000)
     assert (probabilities >= multi_hop_threshold(probabilities)).mean() <= 0.02

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,22 @@ def test_what_is_near_is_verified_and_what_is_not_is_not(calibration: Path, memo
     assert scope.passed == 0
     assert set(scope.timings) == {"asked", "encode", "search", "verify", "rest"}
     assert all(seconds >= 0 for seconds in scope.timings.values())
+
+
+def test_an_edit_that_the_question_does_not_name_needs_more(memory: EditMemory, tmp_path: Path) -> None:
+    memory.add("The CEO of Quill is Ida Lum", aliases=["the pen maker"])
+    plain, path = figures(), tmp_path / "by_name.json"
+    stage = replace(plain.stages["both"], thresholds={1: {0.01: 9.0}}, named={1: {0.01: 1.0}})
+    figures(stages={**plain.stages, "both": stage}).write(path)
+    scope = gate(path)
+    for asked in ("Is the CEO of QUILL Ida Lum?", "Is the CEO of the pen maker Ida Lum?"):
+        named = scope.decide(user(asked), memory)
+        assert named.hits[0].edit.subject == "Quill"
+        assert named.threshold == pytest.approx(1 / (1 + np.exp(-1.0)))
+    unnamed = scope.decide(user("Is the CEO of Quillham Ida Lum?"), memory)
+    assert unnamed.candidates[0].edit.subject == "Quill"
+    assert not unnamed.in_scope
+    assert unnamed.threshold == named.threshold
 
 
 def test_only_what_is_asked_counts(calibration: Path, memory: EditMemory) -> None:

@@ -40,6 +40,9 @@ class Calibration:
     thresholds: dict[int, dict[float, float]]
     ceiling: float = 1.0
     growth: Literal["slope", "union"] = "slope"
+    named: dict[int, dict[float, float]] | None = None
+    """Thresholds for edits whose subject the question names, where they have their own; then `thresholds` are those for
+    all other edits."""
 
     def probability(self, score: float) -> float:
         """The probability that a question with this score falls under the edit; rises with the score."""
@@ -54,19 +57,38 @@ class Calibration:
         with "union", the union bound takes over: a memory n times as large is n memories of that size, so each may fire
         at 1/n of the rate. Then, too, more edits never lower the threshold.
         """
+        return self._score(self.thresholds, self.growth, false_fire, edits)
+
+    def bounds(self, false_fire: float, edits: int) -> tuple[float, float]:
+        """(the score from which an edit is in scope, what is taken first from the score of one that is not named).
+
+        The latter is never negative: in a small memory hardly anything is near by chance, but what is near, and asks
+        about another name, would fire.
+        A memory twice as large holds twice as many edits that are near a question by chance, but not twice as many
+        whose subject it names: thresholds for those stay, beyond the largest size, as they were measured there.
+        """
+        others = self.score(false_fire, edits)
+        if self.named is None:
+            return others, 0.0
+        named = self._score(self.named, "slope", false_fire, min(edits, max(self.named)))
+        return named, max(0.0, others - named)
+
+    def _score(
+        self, thresholds: Mapping[int, Mapping[float, float]], growth: str, false_fire: float, edits: int
+    ) -> float:
         if not 0 < false_fire < 1:
             raise InputError(f"false_fire is a share of questions, in (0, 1), not {false_fire}")
         edits = max(edits, 1)
-        largest = max(self.thresholds)
-        if self.growth == "union" and edits > largest:
+        largest = max(thresholds)
+        if growth == "union" and edits > largest:
             false_fire, edits = false_fire * largest / edits, largest
         by_size = [
             (math.log(size), _along([(math.log(rate), score) for rate, score in table.items()], math.log(false_fire)))
-            for size, table in sorted(self.thresholds.items())
+            for size, table in sorted(thresholds.items())
         ]
-        if self.growth == "union":
+        if growth == "union":
             by_size = [(size, max(score for _, score in by_size[: at + 1])) for at, (size, _) in enumerate(by_size)]
-            if edits <= min(self.thresholds):
+            if edits <= min(thresholds):
                 return min(self.ceiling, by_size[0][1])
         return min(self.ceiling, _along(by_size, math.log(edits)))
 
@@ -114,11 +136,9 @@ class TwoStageCalibration:
                 name: {
                     "slope": one.slope,
                     "intercept": one.intercept,
-                    "thresholds": {
-                        str(size): {str(rate): score for rate, score in sorted(table.items(), reverse=True)}
-                        for size, table in sorted(one.thresholds.items())
-                    },
+                    "thresholds": _written(one.thresholds),
                 }
+                | ({} if one.named is None else {"named": _written(one.named)})
                 for name, one in self.stages.items()
             },
             "negatives": {
@@ -205,13 +225,22 @@ def load_two_stage(path: Path) -> TwoStageCalibration:
 def _calibration(
     data: Mapping[str, Any], encoder: str, ceiling: float = 1.0, growth: Literal["slope", "union"] = "slope"
 ) -> Calibration:
-    table = {
-        int(size): {float(rate): float(score) for rate, score in rates.items()}
-        for size, rates in data["thresholds"].items()
-    }
+    table, named = _read(data["thresholds"]), _read(data["named"]) if "named" in data else None
+    return Calibration(encoder, float(data["slope"]), float(data["intercept"]), table, ceiling, growth, named)
+
+
+def _read(data: Mapping[str, Mapping[str, float]]) -> dict[int, dict[float, float]]:
+    table = {int(size): {float(rate): float(score) for rate, score in rates.items()} for size, rates in data.items()}
     if not table or not all(table.values()):
         raise ValueError("there are no thresholds in it")
-    return Calibration(encoder, float(data["slope"]), float(data["intercept"]), table, ceiling, growth)
+    return table
+
+
+def _written(thresholds: Mapping[int, Mapping[float, float]]) -> dict[str, dict[str, float]]:
+    return {
+        str(size): {str(rate): score for rate, score in sorted(table.items(), reverse=True)}
+        for size, table in sorted(thresholds.items())
+    }
 
 
 def _along(points: Sequence[tuple[float, float]], x: float) -> float:

@@ -6,13 +6,16 @@ the question falls under the edit. `similarity`, beside this file, is the first 
 never trained for it.
 
 What is judged is what is asked (`_asked.py`): a sentence of a long message, or a follow-up with the name put in, by
-preference one that the memory knows. The same question vector also tells whether the question takes several hops: such
-a one needs an edit on its way, but does not fall under it, and gets a label of its own.
+preference one that the memory knows. An edit whose subject the question names has a threshold of its own: the larger
+the memory, the more edits are near a question by chance, but not those about whom it asks. The same question vector
+also tells whether the question takes several hops: such a one needs an edit on its way, but does not fall under it, and
+gets a label of its own.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -110,7 +113,7 @@ class TwoStage:
     name: str = field(default="two_stage", init=False)
     _size: Sizes = field(default_factory=Sizes, init=False, repr=False, compare=False)
     _last: _Last = field(default_factory=_Last, init=False, repr=False, compare=False)
-    _bounds: dict[int, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _bounds: dict[int, tuple[float, float]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.false_fire < 1:
@@ -164,10 +167,10 @@ class TwoStage:
         bound = self._bound(size)
         made: dict[int, Decision] = {}
         if not size and as_of is None and not memory.count(namespace):  # time passes: what was counted may have grown
-            made = {number: self._none(task, bound, nothing_in(namespace)) for number, task in enumerate(tasks)}
+            made = {number: self._none(task, bound[0], nothing_in(namespace)) for number, task in enumerate(tasks)}
         for number, task in enumerate(tasks):
             if not task.texts:
-                made[number] = self._none(task, bound, NOT_ASKED)
+                made[number] = self._none(task, bound[0], NOT_ASKED)
             elif number not in made and not _reads(memory.encoder, task.texts[0]):
                 made[number] = self._fall_back(task, memory, namespace, as_of)
         rest = {number: task for number, task in enumerate(tasks) if number not in made}
@@ -185,7 +188,7 @@ class TwoStage:
         memory: EditMemory,
         namespace: str,
         as_of: datetime | int | None,
-        bound: float,
+        bounds: tuple[float, float],
     ) -> dict[int, Decision]:
         figures, encoder = self.figures, memory.encoder
         with self._timed("asked"):
@@ -225,8 +228,10 @@ class TwoStage:
         with self._timed("verify"):
             scores = self._scores(asks, encoder)
         judged: dict[int, dict[str, float]] = {}
-        for (number, _, hit), score in zip(asks, scores, strict=True):
-            judged.setdefault(number, {})[hit.edit.id] = score
+        bound, unnamed = bounds
+        for (number, text, hit), score in zip(asks, scores, strict=True):
+            less = 0.0 if not unnamed or names_subject(text, hit.edit) else unnamed
+            judged.setdefault(number, {})[hit.edit.id] = score - less
         notes = self._notes(encoder)
         for number, task in tasks.items():
             if number not in made:
@@ -297,10 +302,11 @@ class TwoStage:
     def _stage(self) -> Calibration:
         return self.figures.stages[self.stages[0] if self._unfloored else BOTH]
 
-    def _bound(self, size: int) -> float:
-        """The score from which an edit is in scope in a memory of that size."""
+    def _bound(self, size: int) -> tuple[float, float]:
+        """The score from which an edit is in scope in a memory of that size, and how much less counts one that is not
+        named."""
         if size not in self._bounds:
-            self._bounds[size] = self._stage.score(self.false_fire, size)
+            self._bounds[size] = self._stage.bounds(self.false_fire, size)
         return self._bounds[size]
 
     def judge(self, encoder: Encoder) -> Judge:
@@ -378,6 +384,14 @@ def encoded(asks: Iterable[Sequence[str]], encoder: Encoder) -> dict[str, NDArra
 def named(edit: Edit) -> tuple[str, ...]:
     """The names in an edit: its subject's, its aliases and its target."""
     return tuple(name for name in (edit.subject, *edit.aliases, edit.target) if name)
+
+
+def names_subject(text: str, edit: Edit) -> bool:
+    """Whether a text names an edit's subject, by its name or an alias, as whole words in whatever letters."""
+    said = text.casefold()
+    return any(
+        re.search(rf"(?<!\w){re.escape(name.casefold())}(?!\w)", said) for name in (edit.subject, *edit.aliases) if name
+    )
 
 
 def known_names(

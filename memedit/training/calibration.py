@@ -52,6 +52,10 @@ STEP = 1e-4
 FITTED_AT = 1000
 """The weights are fitted on negatives against the largest memory that was measured up to this size."""
 MOST_AT_ONCE = 512
+NAMING = frozenset({"same_subject"})
+"""Kinds of negatives that name the subject of an edit, and fire on it where they fire."""
+OWN_SHARE = 0.9
+"""Of a kind's rate, the part for the edits on which it fires, named or not; the rest is for the others."""
 
 Floats = NDArray[np.float64]
 
@@ -61,18 +65,21 @@ class Scored:
     """Pairs of a question and an edit with both stages' scores, (n, candidates) each; a row is a question.
 
     NaN stands where there was no candidate. Of a positive only the right edit's pair counts, so it has one column. One
-    column may be given as (n,).
+    column may be given as (n,). `named` says of each pair whether the question names the edit's subject.
     """
 
     cosine: Floats
     logit: Floats
+    named: NDArray[np.bool_]
 
-    def __init__(self, cosine: ArrayLike, logit: ArrayLike) -> None:
+    def __init__(self, cosine: ArrayLike, logit: ArrayLike, named: ArrayLike | None = None) -> None:
         for name, values in (("cosine", cosine), ("logit", logit)):
             array = np.asarray(values, np.float64)
             object.__setattr__(self, name, array.reshape(len(array), -1) if array.size else array.reshape(0, 1))
         if self.cosine.shape != self.logit.shape:
             raise InputError(f"cosines have the shape {self.cosine.shape}, log odds {self.logit.shape}")
+        marks = np.zeros(self.cosine.shape, bool) if named is None else np.asarray(named, bool)
+        object.__setattr__(self, "named", marks.reshape(self.cosine.shape))
 
     def __len__(self) -> int:
         return len(self.cosine)
@@ -83,11 +90,11 @@ class Scored:
         kept = there.any(axis=1)
         at = np.where(there, self.logit, -np.inf).argmax(axis=1)
         rows = np.flatnonzero(kept)
-        return Scored(self.cosine[rows, at[rows]], self.logit[rows, at[rows]])
+        return Scored(self.cosine[rows, at[rows]], self.logit[rows, at[rows]], self.named[rows, at[rows]])
 
     def some(self, chosen: NDArray[Any]) -> Scored:
         """The questions at these places, or where this mask is True."""
-        return Scored(self.cosine[chosen], self.logit[chosen])
+        return Scored(self.cosine[chosen], self.logit[chosen], self.named[chosen])
 
 
 Negatives = Mapping[str, Mapping[int, Scored]]
@@ -125,25 +132,30 @@ def needed(rate: float) -> int:
 
 
 def thresholds_for(
-    scores: Mapping[str, Mapping[int, Floats]], rates: Sequence[float] = RATES
+    scores: Mapping[str, Mapping[int, Floats]],
+    rates: Sequence[float] = RATES,
+    shares: Mapping[str, float] | None = None,
 ) -> dict[int, dict[float, float]]:
     """size -> rate -> the score from which an edit is in scope, so that no kind of negative fires oftener.
 
     `scores[kind][size]` holds one score for each question. A kind with too few questions for a rate counts with its
     highest score; a rate that is out of reach for all kinds is left out, unless it is the largest. Thresholds rise with
-    the size and with strictness, whatever chance did.
+    the size and with strictness, whatever chance did. `shares` says of each kind which part of a rate it has here.
     """
     found: dict[int, dict[float, float]] = {}
     sizes = sorted({size for by_size in scores.values() for size in by_size})
     for size in sizes:
-        kinds = [np.asarray(by_size[size], np.float64) for by_size in scores.values() if size in by_size]
-        kinds = [np.where(np.isnan(one), -np.inf, one) for one in kinds if len(one)]
+        there = [kind for kind, by_size in scores.items() if len(by_size.get(size, ()))]
+        kinds = [np.asarray(scores[kind][size], np.float64) for kind in there]
+        kinds = [np.where(np.isnan(one), -np.inf, one) for one in kinds]
         finite = np.concatenate([one[np.isfinite(one)] for one in kinds]) if kinds else np.empty(0)
         lowest = float(finite.min()) if len(finite) else 0.0
         highest = max((float(one.max()) for one in kinds), default=-math.inf)
         table: dict[float, float] = {}
         for rate in sorted(rates, reverse=True):
-            bounds = [conformal(one, rate) for one in kinds]
+            bounds = [
+                conformal(one, rate * (shares or {}).get(kind, 1.0)) for kind, one in zip(there, kinds, strict=True)
+            ]
             if any(bound is not None for bound in bounds):
                 most = [float(one.max()) if bound is None else bound for one, bound in zip(kinds, bounds, strict=True)]
                 table[rate] = _above(max([lowest, *most]))
@@ -219,11 +231,26 @@ def multi_hop_threshold(probabilities: ArrayLike, rate: float = 0.02) -> float:
     return _above(bound)
 
 
-def scores_of(pairs: Scored, stage: str, weights: tuple[float, float, float], floor: float) -> Floats:
-    """(n,): each question's best score in a stage ("both", "proposer", "verifier"); -inf where nothing can fire."""
+def scores_of(
+    pairs: Scored,
+    stage: str,
+    weights: tuple[float, float, float],
+    floor: float,
+    *,
+    named: bool | None = None,
+    unnamed: float = 0.0,
+) -> Floats:
+    """(n,): each question's best score in a stage ("both", "proposer", "verifier"); -inf where nothing can fire.
+
+    `named` counts those edits alone whose subject the question names, or names not; `unnamed` is taken from the scores
+    of these.
+    """
     a, b, c = weights
     each = {BOTH: a * pairs.logit + b * pairs.cosine + c, "proposer": pairs.cosine, "verifier": pairs.logit}[stage]
+    each = each - np.where(pairs.named, 0.0, unnamed)
     out = np.isnan(each)
+    if named is not None:
+        out |= pairs.named != named
     if stage == BOTH:
         out |= ~(pairs.cosine >= floor)
     best: Floats = np.where(out, -np.inf, each).max(axis=1, initial=-np.inf)
@@ -241,11 +268,14 @@ def calibrate(
     weights: tuple[float, float, float] | None = None,
     floor: float | None = None,
     multi_hop: float | None = None,
+    by_name: bool = False,
     facts: Mapping[str, Any] | None = None,
 ) -> TwoStageCalibration:
     """The calibration for scored pairs: right ones by kind, and out-of-scope questions by kind and size of memory.
 
-    `weights` and `floor` are taken as given, where they are. `facts` go into the file beside the recall that is left.
+    `weights` and `floor` are taken as given, where they are. `by_name` gives edits that the question names thresholds
+    of their own, which takes twice as many questions (`_by_name`). `facts` go into the file beside the recall that is
+    left.
     Raises InputError where there is nothing to measure on.
     """
     right = _joined(list(positives.values()))
@@ -259,10 +289,10 @@ def calibrate(
         floor = floor_for(right.cosine, loss)
     stages = {}
     for stage in (BOTH, "proposer", "verifier"):
-        scores = {
-            kind: {size: scores_of(one, stage, weights, floor) for size, one in by_size.items()}
-            for kind, by_size in negatives.items()
-        }
+        if by_name:
+            thresholds, named = _by_name(negatives, stage, weights, floor, rates)
+        else:
+            thresholds, named = thresholds_for(_scores(negatives, stage, weights, floor), rates), None
         slope, intercept = 1.0, 0.0
         if stage != BOTH and len(right):
             name = "cosine" if stage == "proposer" else "logit"
@@ -273,9 +303,10 @@ def calibrate(
             encoder,
             round(float(slope), 6),
             round(float(intercept), 6),
-            thresholds_for(scores, rates),
+            thresholds,
             1.0 if stage == "proposer" else math.inf,
             "union",
+            named,
         )
     made = TwoStageCalibration(
         encoder=encoder,
@@ -294,6 +325,34 @@ def calibrate(
     return TwoStageCalibration(**{**vars(made), "facts": {**(facts or {}), "recall_at_1000_edits": left}})
 
 
+def _scores(
+    negatives: Negatives, stage: str, weights: tuple[float, float, float], floor: float, named: bool | None = None
+) -> dict[str, dict[int, Floats]]:
+    return {
+        kind: {size: scores_of(one, stage, weights, floor, named=named) for size, one in by_size.items()}
+        for kind, by_size in negatives.items()
+    }
+
+
+def _by_name(
+    negatives: Negatives, stage: str, weights: tuple[float, float, float], floor: float, rates: Sequence[float]
+) -> tuple[dict[int, dict[float, float]], dict[int, dict[float, float]]]:
+    """(thresholds for edits that the question does not name, those for edits that it does).
+
+    A question may fire on either, so each kind of question shares its rate between the two, most of it where that kind
+    fires: by the union bound both thresholds together keep the whole rate for every kind.
+    """
+    others, named = (
+        thresholds_for(
+            _scores(negatives, stage, weights, floor, which),
+            rates,
+            {kind: OWN_SHARE if (kind in NAMING) == which else 1 - OWN_SHARE for kind in negatives},
+        )
+        for which in (False, True)
+    )
+    return others, named
+
+
 def recall(positives: Scored, figures: TwoStageCalibration, false_fire: float, edits: int) -> float:
     """The share of right edits that are in scope; NaN without any."""
     return _share(positives, figures, false_fire, edits)
@@ -305,8 +364,9 @@ def false_fires(negatives: Scored, figures: TwoStageCalibration, false_fire: flo
 
 
 def _share(pairs: Scored, figures: TwoStageCalibration, false_fire: float, edits: int) -> float:
-    scores = scores_of(pairs, BOTH, figures.weights, figures.floor)
-    return float((scores >= figures.stages[BOTH].score(false_fire, edits)).mean()) if len(scores) else math.nan
+    bound, unnamed = figures.stages[BOTH].bounds(false_fire, edits)
+    scores = scores_of(pairs, BOTH, figures.weights, figures.floor, unnamed=unnamed)
+    return float((scores >= bound).mean()) if len(scores) else math.nan
 
 
 def _fitted_at(by_size: Mapping[int, Scored]) -> int:
@@ -317,7 +377,11 @@ def _joined(parts: Sequence[Scored]) -> Scored:
     alone = [one.best() if one.cosine.shape[1] > 1 else one for one in parts]
     if not alone:
         return Scored([], [])
-    return Scored(np.concatenate([one.cosine for one in alone]), np.concatenate([one.logit for one in alone]))
+    return Scored(
+        np.concatenate([one.cosine for one in alone]),
+        np.concatenate([one.logit for one in alone]),
+        np.concatenate([one.named for one in alone]),
+    )
 
 
 def _above(value: float) -> float:
@@ -344,6 +408,7 @@ class Measured:
         return Scored(
             [self.pairs.cosine[row, place] if place >= 0 else math.nan for row, place in at],
             [self.pairs.logit[row, place] if place >= 0 else math.nan for row, place in at],
+            [bool(place >= 0 and self.pairs.named[row, place]) for row, place in at],
         )
 
 
@@ -356,11 +421,12 @@ def measure(
     namespace: str = DEFAULT_NAMESPACE,
 ) -> Measured:
     """Score conversations against a memory by its encoder and a verifier, as `TwoStage` does, but without a floor."""
-    from memedit.scope.two_stage import Asked, encoded, known_names, proposed
+    from memedit.scope.two_stage import Asked, encoded, known_names, names_subject, proposed
 
     ids: list[tuple[str, ...]] = []
     cosine = np.full((len(conversations), candidates), np.nan)
     logit = np.full((len(conversations), candidates), np.nan)
+    named = np.zeros((len(conversations), candidates), bool)
     for start in range(0, len(conversations), MOST_AT_ONCE):
         some = conversations[start : start + MOST_AT_ONCE]
         asks = [Asked(messages, asked(messages), follow_up(messages)) for messages in some]
@@ -369,10 +435,11 @@ def measure(
         found = proposed(asks, vectors, memory, candidates, namespace=namespace)
         where = [(start + row, column, near) for row, nears in enumerate(found) for column, near in enumerate(nears)]
         odds = verifier.pairs([(text, edit_text(hit.edit)) for _, _, (text, hit) in where])
-        for (row, column, (_, hit)), odd in zip(where, odds, strict=True):
+        for (row, column, (text, hit)), odd in zip(where, odds, strict=True):
             cosine[row, column], logit[row, column] = hit.score, odd
+            named[row, column] = names_subject(text, hit.edit)
         ids += [tuple(hit.edit.id for _, hit in nears) for nears in found]
-    return Measured(tuple(ids), Scored(cosine, logit))
+    return Measured(tuple(ids), Scored(cosine, logit, named))
 
 
 # A user's own pairs
@@ -407,7 +474,7 @@ class Report:
     def threshold(self) -> float:
         """The probability from which an edit is in scope, at this rate and size."""
         stage = self.figures.stages[BOTH]
-        return stage.probability(stage.score(self.false_fire, self.edits))
+        return stage.probability(stage.bounds(self.false_fire, self.edits)[0])
 
 
 ROLES = ("system", "user", "assistant", "tool")

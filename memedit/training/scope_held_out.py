@@ -90,6 +90,7 @@ def figures(data: Path, gate: Path, edits: int = SIZES[-1], seed: int = 11) -> T
         encoder=encoder.identity,
         verifier=verifier.identity,
         multi_hop=multi_hop,
+        by_name=True,
         facts={"made_by": "python -m memedit.training.scope_held_out", "edits": edits, "seed": seed},
     )
     print(json.dumps(made.facts), file=sys.stderr)
@@ -139,7 +140,11 @@ def _judged(
             found = measure(memory, [[Message("user", text)] for text in texts], verifier, namespace=namespace)
             ids += found.ids
             parts.append(found.pairs)
-    pairs = Scored(np.concatenate([one.cosine for one in parts]), np.concatenate([one.logit for one in parts]))
+    pairs = Scored(
+        np.concatenate([one.cosine for one in parts]),
+        np.concatenate([one.logit for one in parts]),
+        np.concatenate([one.named for one in parts]),
+    )
     return kinds, wanted, Measured(tuple(ids), pairs)
 
 
