@@ -9,7 +9,7 @@ the model was given in truth.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -259,7 +259,6 @@ class _Reply:
         self.standing = standing
         self._messages = messages
         self._witness = _Witness(standing.model or editor.model, messages, parameters, self.trace)
-        self._editor = editor
         self._retrieve = retrieve
         self._assigned = editor.assign(messages, decision, retrieve, self._witness)
         self._pieces: list[str] = []
@@ -280,7 +279,7 @@ class _Reply:
         """The answer. Raises InputError before the pieces are used up."""
         if not self._done:
             raise InputError("the answer is not whole yet: use up the stream first")
-        hits = self._used()
+        hits = used_edits(self.trace[1:], self.decision, self._retrieve)
         return Answer(
             text="".join(self._pieces),
             in_scope=self.decision.in_scope or bool(hits),
@@ -290,23 +289,6 @@ class _Reply:
             decision=self.decision,
             trace=tuple(self.trace),
         )
-
-    def _used(self) -> tuple[Hit, ...]:
-        """The edits that steps name; where none names any, all that are in scope."""
-        steps = self.trace[1:]
-        if not any("edits" in step for step in steps):
-            return self.decision.hits
-        used = {id_: None for step in steps for id_ in _listed(step.get("edits"))}
-        known = {**self._retrieve.found, **{hit.edit.id: hit for hit in self.decision.hits}}
-        ranked = [hit for hit in self.decision.hits if hit.edit.id in used]
-        return (*ranked, *(hit for id_ in used if (hit := known.get(id_) or self._read(id_)) and hit not in ranked))
-
-    def _read(self, id_: str) -> Hit | None:
-        """An edit that an answerer found by other ways than the scope: by name, without a score."""
-        try:
-            return Hit(edit=self._editor.memory.get(id_), score=1.0)
-        except NotFoundError:  # erased while the answer was on its way
-            return None
 
 
 class AnswerStream(_Reply):
@@ -410,6 +392,24 @@ class _Witness:
         return self.model.count_tokens(text)
 
 
+def used_edits(steps: Sequence[Mapping[str, object]], decision: Decision, retrieve: Retriever) -> tuple[Hit, ...]:
+    """The edits that an answerer's steps name; where no step names any, all that are in scope."""
+    if not any("edits" in step for step in steps):
+        return decision.hits
+    used = {id_: None for step in steps for id_ in _listed(step.get("edits"))}
+    known = {**retrieve.found, **{hit.edit.id: hit for hit in decision.hits}}
+    ranked = [hit for hit in decision.hits if hit.edit.id in used]
+    return (*ranked, *(hit for id_ in used if (hit := known.get(id_) or _read(id_, retrieve)) and hit not in ranked))
+
+
+def _read(id_: str, retrieve: Retriever) -> Hit | None:
+    """An edit that an answerer found by other ways than the scope: by name, without a score."""
+    try:
+        return Hit(edit=retrieve.memory.get(id_), score=1.0)
+    except NotFoundError:  # erased while the answer was on its way
+        return None
+
+
 def summary(decision: Decision) -> dict[str, object]:
     """A decision as JSON-ready values: what traces, events and agent states carry."""
     return {
@@ -418,12 +418,17 @@ def summary(decision: Decision) -> dict[str, object]:
         "label": decision.label,
         "scope": decision.scope,
         "threshold": decision.threshold,
-        "edits": [
-            {"id": hit.edit.id, "statement": hit.edit.statement, "probability": hit.probability, "score": hit.score}
-            for hit in decision.hits
-        ],
+        "edits": listed(decision.hits),
         "notes": list(decision.notes),
     }
+
+
+def listed(hits: Sequence[Hit]) -> list[dict[str, object]]:
+    """Edits as JSON-ready values, each with how it was found."""
+    return [
+        {"id": hit.edit.id, "statement": hit.edit.statement, "probability": hit.probability, "score": hit.score}
+        for hit in hits
+    ]
 
 
 def _scope_step(decision: Decision) -> dict[str, object]:

@@ -70,6 +70,30 @@ def editor(memory: EditMemory, name: str, model: Any = None) -> Editor:
     return Editor(memory, model or Scripted(told), scope=Labels(), answerer=name)
 
 
+# -------------------------------------------------------------------------------------------- settings in the name
+
+
+def test_settings_in_the_name_reach_python_the_command_line_and_langchain(memory: EditMemory, tmp_path: Path) -> None:
+    name = "mello:published=true"
+    answer = editor(memory, name, Scripted(["Final answer: nobody"])).ask(SEVERAL)
+    assert answer.text == "nobody"  # as published: without an edit found it answers all the same
+    assert answer.trace[-1]["answerer"] == name
+    assert editor(memory, "mello", Scripted(["Final answer: nobody", "own"])).ask(SEVERAL).text == "own"
+    chain = with_edits(Scripted(told), memory, scope=Labels(), answerer="verbatim:form=statement;source=false")
+    assert chain.invoke(INSIDE).content == "The CEO of Acme is Dana Li"
+    (tmp_path / "script.json").write_text('{"*": "own"}')
+    asked = ["--memory", str(tmp_path / "facts"), "ask", INSIDE, "--json", "--scope", "lexical:threshold=0.4"]
+    asked += ["--model", f"scripted:{tmp_path / 'script.json'}"]
+    env = {"MEMEDIT_ENCODER": "letters", "MEMEDIT_STORE": "exact"}
+    printed = CliRunner().invoke(cli, [*asked, "--answerer", "verbatim:form=statement;source=no"], env=env)
+    found = json.loads(printed.stdout)
+    assert found["text"] == "The CEO of Acme is Dana Li"
+    assert found["trace"][0]["scope"] == "lexical:threshold=0.4"
+    printed = CliRunner().invoke(cli, [*asked, "--answerer", "verbatim:facts=none"], env=env)
+    assert printed.exit_code == 2
+    assert "facts of the answerer 'verbatim' takes a whole number, not 'none'" in printed.output
+
+
 # ---------------------------------------------------------------------------------------------- the contract, for each
 
 

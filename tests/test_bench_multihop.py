@@ -142,6 +142,13 @@ def test_questions_without_edits_are_asked_of_an_empty_and_a_full_memory(data: P
     assert plain[0]["edits_loaded"] == 4
 
 
+def test_rows_are_named_with_the_settings(data: Path) -> None:
+    found = run(data, unedited=2, datasets=("mquake-cf-3k",), answerers=("planned:attempts=1", "mello:published=true"))
+    assert [row["answerer"] for row in found["rows"]] == ["planned:attempts=1", "mello:published=true"]
+    plain = [row["answerer"] for row in found["unedited"]]
+    assert plain == ["planned:attempts=1", "planned:attempts=1 (unedited)", "mello:published=true"]
+
+
 def test_a_hard_file_is_read_where_there_is_one(data: Path) -> None:
     (data / "mquake" / "hard.json").write_text(json.dumps(ROWS[:2]))
     found = run(data, datasets=("mquake-hard",))
@@ -326,3 +333,22 @@ def test_portability_names_what_is_missing(portable: Path) -> None:
     (portable / "hallueditbench" / "questions.json").unlink()
     with pytest.raises(NotFoundError, match=r"questions\.json"):
         ported(portable, datasets=("hallueditbench",))
+
+
+def test_portability_leaves_out_the_parts_that_are_missing(portable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (portable / "hallueditbench" / "questions.json").unlink()
+    asked = ["--data", str(portable), "--answerer", "verbatim", "--json"]
+    asked += ["--model", f"scripted:{portable / 'script.json'}", "--scope", "characters", "--encoder", "letters"]
+    (portable / "script.json").write_text('{"*": "nothing"}')
+    monkeypatch.setenv("MEMEDIT_STORE", "exact")
+    printed = CliRunner().invoke(portability.command, asked)
+    found = json.loads(printed.stdout)
+    assert {row["dataset"] for row in found["rows"]} == {"knowedit-wiki_counterfact"}
+    assert list(found["missing"]) == [
+        "knowedit-zsre", "knowedit-wiki_recent", "zsre-portability", "hallueditbench",
+    ]  # fmt: skip
+    assert "left out, hallueditbench: there is no " in printed.stderr
+    (portable / "knowedit" / "wiki_counterfact.json").unlink()
+    printed = CliRunner().invoke(portability.command, asked)
+    assert isinstance(printed.exception, NotFoundError)
+    assert "questions.json" in str(printed.exception)

@@ -511,6 +511,13 @@ def test_every_part_goes_through_a_real_scope(data: Path, put: Put) -> None:
     assert set(DATASETS) >= {row["dataset"] for row in found["rows"]}
 
 
+def test_rows_are_named_with_a_scopes_settings(data: Path, put: Put) -> None:
+    put("counterfact/edit.json", [capital(place, number) for number, place in enumerate(PLACES)])
+    names = ["two_stage:stages=proposer", "lexical:threshold=0.9"]
+    found = bench.run(data, scope=names, edits=[30], encoder=Letters(), negatives=100)
+    assert {row["scope"] for row in found["rows"]} == set(names)
+
+
 def test_a_rate_is_set_where_a_scope_has_one(knowing: None, data: Path) -> None:
     with pytest.raises(InputError, match="is not set by a false-fire rate"):
         bench.run(data, scope=["knowing"], encoder=Letters(), false_fire=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 from fakes import Named
 from langchain.agents import create_agent
+from langchain.agents.structured_output import ToolStrategy
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel, FakeListLLM, GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
-from langchain_core.output_parsers import StrOutputParser
+from langchain_core.output_parsers import JsonOutputParser, StrOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda
@@ -21,11 +23,14 @@ from langchain_core.tools import BaseTool, tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_tests.integration_tests import RetrieversIntegrationTests, ToolsIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests, ToolsUnitTests
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from memedit import EditMemory, Editor
+from memedit.answerers import HandBack
+from memedit.answerers.verbatim import Verbatim
 from memedit.errors import InputError
 from memedit.integrations.langchain import (
+    ANSWER,
     EVENT,
     BaseModelChat,
     EditRetriever,
@@ -78,15 +83,18 @@ class Obeying(BaseChatModel):
 
 
 class Seen(BaseCallbackHandler):
-    """Records decisions, and tokens as they are reported."""
+    """Records decisions and accounts of answers, and tokens as they are reported."""
 
     def __init__(self) -> None:
         self.decisions: list[dict[str, Any]] = []
+        self.answers: list[dict[str, Any]] = []
         self.tokens: list[Any] = []
 
     def on_custom_event(self, name: str, data: Any, **kwargs: Any) -> None:
         if name == EVENT:
             self.decisions.append(data)
+        if name == ANSWER:
+            self.answers.append(data)
 
     def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
         if token:
@@ -262,6 +270,227 @@ async def test_an_answerer_that_does_more_than_prompt(memory: EditMemory, llm: O
     assert agent.invoke({"messages": [HumanMessage(IN)]})["messages"][-1].content == "".join(pieces)
 
 
+# ------------------------------------------------------------------------------- an answerer in the model's place
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str
+
+
+class Loud(StrOutputParser):
+    """A parser of text that shows that it ran."""
+
+    def parse(self, text: str) -> str:
+        return text.upper()
+
+
+@pytest.fixture
+def verbatim(memory: EditMemory, llm: Obeying) -> Editor:
+    """Its answerer makes the reply itself, and asks no model."""
+    return Editor(memory, llm, scope=Named(), answerer=Verbatim(source=False))
+
+
+async def every_way(runnable: Runnable[Any, Any], question: str, config: Any = None) -> list[Any]:
+    """What comes of invoke, ainvoke, stream, astream (each joined), batch and abatch."""
+    pieces = list(runnable.stream(question, config))
+    apieces = [piece async for piece in runnable.astream(question, config)]
+    joined = [functools.reduce(lambda a, b: a + b, some) for some in (pieces, apieces)]
+    single = [runnable.invoke(question, config), await runnable.ainvoke(question, config)]
+    many = [*runnable.batch([question], config), *await runnable.abatch([question], config)]
+    return [*single, *joined, *many]
+
+
+async def test_a_parser_behind_the_model_still_runs(verbatim: Editor, llm: Obeying) -> None:
+    around = [
+        llm | Loud(),
+        (llm | Loud()).with_config(tags=["x"]),
+        llm.bind(stop=["x"]) | Loud(),
+        llm.with_retry() | Loud(),
+        llm.with_fallbacks([llm]) | Loud(),
+        RunnableLambda(lambda given: given) | llm | Loud(),
+    ]
+    for chain in around:
+        edited = with_edits(chain, verbatim)
+        assert await every_way(edited, IN) == ["DANA LI"] * 6
+        assert edited.invoke(OUT) == "I DO NOT KNOW"
+    assert all(not any("Dana Li" in str(m.content) for m in messages) for messages, _ in llm.seen)  # none was asked
+    length = with_edits(llm | RunnableLambda(lambda message: len(message.content)), verbatim)
+    assert length.invoke(IN) == len("Dana Li")
+
+
+async def test_a_model_that_completes_text_gives_text(verbatim: Editor) -> None:
+    edited = with_edits(FakeListLLM(responses=["mine"]), verbatim)
+    assert await every_way(edited, IN) == ["Dana Li"] * 6
+    assert edited.invoke(OUT) == "mine"
+    assert with_edits(FakeListLLM(responses=["mine"]) | Loud(), verbatim).invoke(IN) == "DANA LI"
+
+
+async def test_structured_output_is_of_its_schema_whoever_answers(verbatim: Editor, llm: Obeying) -> None:
+    plain = with_edits(llm, verbatim).with_structured_output(Person)
+    inside = with_edits(llm.with_structured_output(Person), verbatim)
+    model = MemEditChatModel(editor=verbatim, llm=llm).with_structured_output(Person)
+    for structured in (plain, inside, model):
+        assert structured.invoke(IN) == Person(name="Dana Li")
+        assert await structured.ainvoke(IN) == Person(name="Dana Li")
+        assert list(structured.stream(IN))[-1] == Person(name="Dana Li")
+    raw: Any = with_edits(llm, verbatim).with_structured_output(Person, include_raw=True).invoke(IN)
+    assert raw["parsed"] == Person(name="Dana Li")
+    for messages, _ in llm.seen:  # the answerer's reply is before the model as a known answer
+        assert "<answer>\nDana Li\n</answer>" in str(messages[0].content)
+        assert messages[1].content == IN
+
+
+def test_what_is_no_plain_chain_gets_the_reply_as_a_known_answer(verbatim: Editor) -> None:
+    got: list[Any] = []
+    function = with_edits(RunnableLambda(lambda given: got.append(given) or 7), verbatim)
+    assert function.invoke(IN) == 7
+    assert "<answer>\nDana Li\n</answer>" in got[0][0].content
+    json_text = GenericFakeChatModel(messages=iter([AIMessage('{"name": "Dana Li"}')]))
+    assert with_edits(json_text | JsonOutputParser(), verbatim).invoke(IN) == {"name": "Dana Li"}
+
+
+def test_an_answerer_asks_in_plain_words_where_a_form_is_due(memory: EditMemory, llm: Obeying) -> None:
+    editor = Editor(memory, llm, scope=Named(), answerer=Twofold())
+    model = MemEditChatModel(editor=editor, llm=llm).with_structured_output(Person)
+    for structured in (editor.wrap(llm).with_structured_output(Person), model):  # type: ignore[attr-defined]
+        llm.seen.clear()
+        assert structured.invoke(IN) == Person(name="Dana Li")
+        asked = [bool(parameters.get("tools")) for _, parameters in llm.seen]
+        assert asked == [False, False, True]
+        assert "I do not know I do not know" in str(llm.seen[-1][0][0].content)
+
+
+def test_an_agent_with_a_response_format(verbatim: Editor, llm: Obeying) -> None:
+    agent = create_agent(llm, [], middleware=[MemEditMiddleware(verbatim)], response_format=ToolStrategy(Person))
+    state = agent.invoke({"messages": [HumanMessage(IN)]})
+    assert state["structured_response"] == Person(name="Dana Li")
+    assert len(llm.seen) == 1
+    assert "<answer>\nDana Li\n</answer>" in str(llm.seen[0][0][0].content)
+
+
+def test_an_empty_reply_is_a_reply(memory: EditMemory, llm: Obeying) -> None:
+    editor = Editor(memory, llm, scope=Named(), answerer=Silent())
+    assert "".join(str(piece.content) for piece in editor.wrap(llm).stream(IN)) == ""
+    assert list(with_edits(FakeListLLM(responses=["mine"]), editor).stream(IN)) == [""]
+    structured = editor.wrap(llm).with_structured_output(Person)  # type: ignore[attr-defined]
+    assert structured.invoke(IN) == Person(name="Dana Li")  # as the model answers by itself
+    assert [type(message) for message in llm.seen[-1][0]] == [HumanMessage]
+
+
+class Silent:
+    """An answerer that says nothing."""
+
+    name = "silent"
+
+    def stream(self, *args: Any, **kwargs: Any) -> Iterator[str]:
+        return iter(())
+
+    async def astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[str]:
+        for nothing in ():
+            yield nothing
+
+
+class Stepping(Twofold):
+    """An answerer that says in a step which edit it used, although none is in scope by itself."""
+
+    name = "stepping"
+    wants = frozenset({"none"})
+
+    def __init__(self, id_: str) -> None:
+        self.id = id_
+
+    def stream(self, messages: Any, decision: Any, model: Any, memory: Any, trace: Any, **given: Any) -> Iterator[str]:
+        if "moon" not in decision.query:
+            raise HandBack("it is not about the moon")
+        yield "so "
+        trace.append({"step": "hop", "edits": [self.id]})  # known only once it is on its way
+        yield "high"
+
+    async def astream(
+        self, messages: Any, decision: Any, model: Any, memory: Any, trace: Any, **given: Any
+    ) -> AsyncIterator[str]:
+        for piece in self.stream(messages, decision, model, memory, trace, **given):
+            yield piece
+
+
+def marks_of(outputs: list[Any]) -> list[Any]:
+    return [output.response_metadata.get("memedit") for output in outputs]
+
+
+async def test_what_an_answerer_used_is_told_when_its_reply_is_through(memory: EditMemory, llm: Obeying) -> None:
+    id_ = memory.list()[0].id
+    editor = Editor(memory, llm, scope=Named(), answerer=Stepping(id_))
+    for runnable in (editor.wrap(llm), MemEditChatModel(editor=editor, llm=llm)):
+        seen = Seen()
+        outputs = await every_way(runnable, OUT, {"callbacks": [seen]})
+        assert [output.content for output in outputs] == ["so high"] * 6
+        assert len(seen.decisions) == len(seen.answers) == 6
+        for told in (*seen.answers, *marks_of(outputs)):
+            assert told["answerer"] == "stepping"
+            assert [edit["id"] for edit in told["edits"]] == [id_]
+            assert told["edits"][0]["statement"] == "The CEO of Acme is Dana Li"
+            assert told["steps"] == [{"step": "hop", "edits": [id_]}]
+            assert told["in_scope"]
+        assert not any(decision["in_scope"] for decision in seen.decisions)
+        seen = Seen()
+        handed_back = await every_way(runnable, IN, {"callbacks": [seen]})
+        assert marks_of(handed_back) == [None] * 6
+        assert [told["edits"] for told in seen.answers] == [[]] * 6
+        assert seen.answers[0]["steps"][-1]["reason"] == "it is not about the moon"
+    text = (llm | StrOutputParser()).with_config(run_name="text")
+    seen = Seen()
+    assert await every_way(with_edits(text, editor), OUT, {"callbacks": [seen]}) == ["so high"] * 6
+    assert [edit["id"] for told in seen.answers for edit in told["edits"]] == [id_] * 6
+
+
+async def test_what_a_prompter_used_is_told(editor: Editor, llm: Obeying) -> None:
+    for runnable in (editor.wrap(llm), MemEditChatModel(editor=editor, llm=llm)):
+        seen = Seen()
+        outputs = await every_way(runnable, IN, {"callbacks": [seen]})
+        for told in (*seen.answers, *marks_of(outputs)):
+            assert told["answerer"] == "ike"
+            assert [edit["statement"] for edit in told["edits"]] == ["The CEO of Acme is Dana Li"]
+        assert len(seen.answers) == 6
+        seen = Seen()
+        assert marks_of(await every_way(runnable, OUT, {"callbacks": [seen]})) == [None] * 6
+        assert seen.answers == []  # nobody was asked
+
+
+async def test_an_agent_tells_what_was_used(memory: EditMemory, llm: Obeying) -> None:
+    id_ = memory.list()[0].id
+    for answerer, question, name in (("auto", IN, "ike"), (Stepping(id_), OUT, "stepping")):
+        middleware = MemEditMiddleware(memory, scope=Named(), answerer=answerer)
+        if name == "stepping":  # with nothing in scope an agent asks patches alone
+            memory.add("If the user asks about the moon, then be brief", kind="patch")
+        agent = create_agent(llm, [], middleware=[middleware])
+        seen = Seen()
+        config: Any = {"callbacks": [seen]}
+        states = [
+            agent.invoke({"messages": [HumanMessage(question)]}, config),
+            await agent.ainvoke({"messages": [HumanMessage(question)]}, config),
+        ]
+        for told in (*seen.answers, *marks_of([state["messages"][-1] for state in states])):
+            assert told["answerer"] == name
+            assert [edit["id"] for edit in told["edits"]] == [id_]
+        assert len(seen.answers) == 2
+
+
+def test_a_cache_of_langchains_keeps_no_answer(verbatim: Editor, llm: Obeying, memory: EditMemory) -> None:
+    from langchain_core.caches import InMemoryCache
+    from langchain_core.globals import get_llm_cache, set_llm_cache
+
+    before = get_llm_cache()
+    set_llm_cache(InMemoryCache())
+    try:
+        assert with_edits(llm, verbatim).invoke(IN).content == "Dana Li"
+        memory.replace(memory.list()[0].id, "The CEO of Acme is Eve Wu", subject="Acme", target="Eve Wu")
+        assert with_edits(llm, verbatim).invoke(IN).content == "Eve Wu"
+    finally:
+        set_llm_cache(before)
+
+
 # --------------------------------------------------------------------------------------------------------- chat model
 
 
@@ -297,7 +526,8 @@ async def test_chat_model_namespace_and_events(editor: Editor, llm: Obeying) -> 
     chain = RunnableLambda(lambda text: text) | model
     assert chain.invoke(question, tenant).content == "Dana Li runs it"
     events = [event async for event in chain.astream_events(question, tenant, version="v2")]
-    assert [event["data"]["in_scope"] for event in events if event["event"] == "on_custom_event"] == [True]
+    decisions = [event for event in events if event["event"] == "on_custom_event" and event["name"] == EVENT]
+    assert [event["data"]["in_scope"] for event in decisions] == [True]
     events = [event async for event in model.astream_events(question, tenant, version="v2")]
     assert any(event["event"] == "on_custom_event" and event["data"]["in_scope"] for event in events)
     assert model.bind(memedit_namespace="tenant").invoke(question).content == "Dana Li runs it"
@@ -444,7 +674,10 @@ async def test_retriever(memory: EditMemory, editor: Editor) -> None:
     tenant: Any = {"configurable": {"memedit_namespace": "tenant"}}
     assert retriever.invoke(OUT, tenant)[0].page_content == "The CEO of Beta is Dana Li"
     assert (await retriever.ainvoke(OUT, tenant))[0].page_content == "The CEO of Beta is Dana Li"
-    gated = EditRetriever(memory=memory, editor=editor)
+    with pytest.raises(ValueError, match="give a memory"):
+        EditRetriever()
+    gated = EditRetriever(editor=editor)
+    assert gated.memory is memory
     assert gated.invoke(OUT) == []
     assert len(gated.invoke(IN)) == 1
 
@@ -500,6 +733,39 @@ def test_tools_write_only_when_confirmed(memory: EditMemory) -> None:
     other = memory.list(namespace="tenant")[0]
     assert forget.invoke({"id": other.id}) == f"There is no fact {other.id}."
     assert "no fact" in forget.invoke({"id": "nonsense"})
+
+
+def test_what_a_model_gives_amiss_is_told_to_it_before_anyone_is_asked(memory: EditMemory) -> None:
+    asked: list[Any] = []
+    tools = memory_tools(memory, write=True, confirm=lambda action: asked.append(action) or True)  # type: ignore[func-returns-value]
+    look_up, remember, forget = tools
+    assert "statement is empty" in remember.invoke({"statement": "  "})
+    assert "at most 10,000" in remember.invoke({"statement": "x" * 20_000})
+    gone = memory.add("The CEO of Gamma is Eve").id
+    memory.remove(gone)
+    assert forget.invoke({"id": gone}) == f"Nothing was forgotten: {gone} is removed already."
+    assert asked == []
+    assert memory.count() == 1
+    with pytest.raises(InputError, match="must be a string"):  # the caller's own mistake
+        remember.invoke({"statement": "x is y"}, {"configurable": {"memedit_namespace": 7}})
+
+    calls = [{"name": "remember", "args": {"statement": ""}, "id": "1"}]
+
+    class Calling(GenericFakeChatModel):
+        def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+            return self
+
+    agent = create_agent(Calling(messages=iter([AIMessage("", tool_calls=calls), AIMessage("done")])), tools)  # type: ignore[arg-type]
+    said = agent.invoke({"messages": [HumanMessage("Remember it")]})["messages"]
+    assert "statement is empty" in said[-2].content
+    assert said[-1].content == "done"
+    assert isinstance(look_up.invoke({"question": ""}), str)
+
+
+def test_one_that_goes_while_the_user_is_asked(memory: EditMemory) -> None:
+    id_ = memory.list()[0].id
+    forget = memory_tools(memory, write=True, confirm=lambda action: memory.remove(id_) is not None)[2]
+    assert forget.invoke({"id": id_}).startswith("Nothing was forgotten: ")
 
 
 def test_confirming_by_interrupting_the_graph(memory: EditMemory) -> None:

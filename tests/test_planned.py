@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 from fakes import Named
+from langchain_core.language_models import BaseChatModel, FakeListChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from openai_server import serving
+from pydantic import Field
 
 from memedit import EditMemory, Editor
 from memedit.answerers import Retriever
@@ -386,3 +390,76 @@ def test_over_http_a_plan_is_followed_and_anything_else_handed_back(memory: Edit
     assert answer.text == text
     assert answer.base_untouched is (text == "own words")
     assert len(server.requests) <= 3
+    assert server.requests[0]["response_format"]["json_schema"]["name"] == "Plan"
+    assert sum(step["step"] == "model" for step in answer.trace) == len(server.requests)
+    if text == "own words":
+        assert "unsure" in str(next(step for step in answer.trace if step["step"] == "handed back")["reason"])
+
+
+class Calling(BaseChatModel):
+    """A chat model whose structured output is a call of a tool; `calls` says what with, None to call none."""
+
+    calls: Any = None
+    text: str = "own words"
+    fails: bool = False
+    seen: list[Any] = Field(default_factory=list)
+
+    @property
+    def _llm_type(self) -> str:
+        return "calling"
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self.bind(tools=tools)
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        self.seen.append((messages, kwargs))
+        if not kwargs.get("tools"):
+            return ChatResult(generations=[ChatGeneration(message=AIMessage(self.text))])
+        if self.fails:
+            raise RuntimeError("400: tools are not supported")
+        calls = [] if self.calls is None else [{"name": "Plan", "args": self.calls, "id": "1"}]
+        text = self.text if self.calls is None else ""
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(text, tool_calls=calls))])
+
+
+@pytest.mark.parametrize(
+    ("calls", "text", "fails", "form", "asked"),
+    [
+        (GOOD, "Freedonia", False, "structured", 2),  # the plan, and the hop that no edit answers
+        (None, json.dumps(GOOD), False, "structured", 2),  # it answers in text, whatever it is told
+        (GOOD, json.dumps(GOOD), True, "text", 3),  # it cannot
+        ({"entity": "Elsewhere Inc", "hops": GOOD["hops"]}, "own words", False, "structured", 2),
+        ({"entity": "", "hops": []}, "own words", False, "structured", 2),
+        ({"steps": 7}, "own words", False, "structured", 2),
+        ({"entity": 1, "hops": {"a": "b"}}, "own words", False, "structured", 2),
+        (None, "", False, "structured", 2),
+        (None, "I'd rather not.", False, "structured", 2),
+        (GOOD, "I'd rather not.", True, "text", 3),
+    ],
+)
+def test_a_plan_by_structured_output_or_in_text(
+    memory: EditMemory, calls: Any, text: str, fails: bool, form: str, asked: int
+) -> None:
+    memory.add("The CEO of Acme is Dana Li", relation="chief_executive")
+    model = Calling(calls=calls, text=text, fails=fails, seen=[])
+    editor = Editor(memory, model, scope=Unscoped(), answerer="planned:planner=chat")
+    answer = editor.ask(QUESTION, temperature=0.5)
+    plan = next(step for step in answer.trace if step["step"] == "plan")
+    assert plan["form"] == form
+    assert len(model.seen) == asked == sum(step["step"] == "model" for step in answer.trace)
+    assert all(parameters["temperature"] == 0.5 for _, parameters in model.seen)
+    followed = bool(plan["plans"])
+    assert followed is ((calls == GOOD and not fails) or text == json.dumps(GOOD))
+    assert bool(answer.edits) is followed
+    if not followed:
+        assert answer.text == text
+        assert answer.base_untouched
+        assert "unsure" in str(next(step for step in answer.trace if step["step"] == "handed back")["reason"])
+
+
+def test_a_model_without_structured_output_plans_in_text(memory: EditMemory) -> None:
+    memory.add("The CEO of Acme is Dana Li", relation="chief_executive")
+    model = FakeListChatModel(responses=[json.dumps(GOOD), "Freedonia"])
+    answer = Editor(memory, model, scope=Unscoped(), answerer=Planned(planner="chat")).ask(QUESTION)
+    assert answer.text == "Freedonia"
+    assert sum(step["step"] == "model" for step in answer.trace) == 2

@@ -10,6 +10,9 @@ with a default where it does not:
     foresees    whether it sees several hops in a question; for `auto`, where the scope sees none
     with_retriever   that it looks further into the memory while it answers (`Retrieving`)
 
+Settings of an answerer are its fields, and may stand in its name: `mello:published=true`,
+`planned:planner=chat;hops=4`. Such a name is the answerer's own, in traces and in the rows of benchmarks.
+
 It may hand a question back: `HandBack`, raised before anything is yielded, and the base model answers untouched.
 
     label of the decision     who is asked
@@ -28,13 +31,13 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from memedit.edits import Decision, Edit, Hit, Message
 from memedit.models import BaseModel
-from memedit.registry import Registry
+from memedit.registry import SettableRegistry
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
     from memedit.scope import Scope
 
-answerers = Registry(__name__, "answerer")
+answerers = SettableRegistry(__name__, "answerer")
 
 
 class HandBack(Exception):  # noqa: N818 - not an error: the question goes to the base model

@@ -125,7 +125,7 @@ class Auto:
         return [*self._several_hops(messages, decision, model), one]
 
     def _several_hops(self, messages: Sequence[Message], decision: Decision, model: BaseModel | None) -> list[Choice]:
-        known = [name for name in self.several_hops if name in answerers.names()]
+        known = [name for name in self.several_hops if name.partition(":")[0] in answerers.names()]
         known = [name for name in known if decision.label in wanted(_default(name))]
         if decision.label != "multi_hop":
             if not known or not self._holds_facts():

@@ -3,7 +3,8 @@
 Each hop is a question about one name: the memory answers where it holds an edit for it, found by name and relation or,
 through the scope, by wording; else the base model does. So a model that cannot follow a chain by itself still reaches
 its end, and an edit anywhere on the way is obeyed. The planner is the small trained one (`memedit/planning.py`); with
-`planner="chat"` the base model itself is asked for the chain, for relations that the small one was not taught.
+`planner="chat"` the base model itself is asked for the chain, for relations that the small one was not taught: as
+structured output where it is a LangChain model that has it, else, and where that fails, as JSON in its reply.
 
 Where MeLLo (Zhong et al. 2023) lets the model go on from what it has written so far, here the whole way is known before
 the first step, so that it can be weighed against the memory and, where a hop finds no answer, given up for the next
@@ -13,6 +14,7 @@ best. Where the planner is unsure, and where no edit lies on the way, the questi
 from __future__ import annotations
 
 import json
+import logging
 import math
 import unicodedata
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -32,6 +34,8 @@ from memedit.scope._held import last_user
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
+
+log = logging.getLogger("memedit")
 
 LONGEST_ANSWER = 200
 """Characters of a hop's answer that go into the next hop's question."""
@@ -65,7 +69,7 @@ class Planned:
     """The chain of a question, hop by hop: from memory where an edit fits, else from the base model."""
 
     planner: Literal["small", "chat"] = "small"
-    """Who plans: the small trained planner, or the base model, asked for JSON."""
+    """Who plans: the small trained planner, or the base model, by structured output or by JSON in its reply."""
     attempts: int = 3
     """How many plans are walked, at most."""
     hops: int = 5
@@ -236,11 +240,44 @@ class _Walk:
         return [plan for plan in reading.plans if plan.probability >= self.settings.floor * likeliest], ""
 
     def _chat_plans(self, question: str, trace: list[dict[str, object]]) -> tuple[list[Plan], str]:
-        asked = prompt("planned_chat").substitute(question=as_line(question, self.marks), hops=self.settings.hops)
-        reply = "".join(self.model.stream([Message("user", asked)], **self.parameters))
-        plan = read_plan(reply, question, self.settings.hops)
-        trace.append({"step": "plan", "planner": "chat", "plans": [_shown(plan)] if plan else [], "reply": reply[:500]})
-        return ([plan], "") if plan else ([], "the base model gave no plan that can be followed")
+        most = self.settings.hops
+        asked = prompt("planned_chat").substitute(question=as_line(question, self.marks), hops=most)
+        given = [Message("user", asked)]
+        told = self._structured(given, trace)
+        form = "text" if told is None else "structured"
+        if told is None:
+            told = "".join(self.model.stream(given, **self.parameters))
+        plan = read_plan(told, question, most) if isinstance(told, str) else plan_of(told, question, most)
+        shown = [_shown(plan)] if plan else []
+        trace.append({"step": "plan", "planner": "chat", "form": form, "plans": shown, "reply": str(told)[:500]})
+        return ([plan], "") if plan else ([], "the planner is unsure: the base model gave no plan that can be followed")
+
+    def _structured(self, given: Sequence[Message], trace: list[dict[str, object]]) -> object:
+        """The reply to a request for structured output: the arguments of the tool that was called, else the text.
+
+        None where the model is not LangChain's, has no structured output, or fails at it.
+        """
+        runnable: Any = getattr(self.model, "runnable", None)
+        if not hasattr(runnable, "with_structured_output"):
+            return None
+        from memedit.models.langchain import to_langchain  # late: such a model has brought LangChain already
+
+        parameters = dict(self.parameters)
+        config = parameters.pop("config", getattr(self.model, "config", None))
+        try:
+            # The model alone, without LangChain's parser, which takes minutes over a long reply that is no JSON.
+            asked = runnable.with_structured_output(_SCHEMA).steps[0]
+        except Exception as error:  # that it has none is said in as many ways as there are providers
+            log.info("%s has no structured output, so a plan is asked for in text: %s", self.model.name, error)
+            return None
+        trace.append({"step": "model", "model": self.model.name, "messages": len(given), "untouched": False})
+        try:
+            reply = asked.invoke([to_langchain(message) for message in given], config, **parameters)
+        except Exception as error:
+            log.info("no plan by structured output, so one is asked for in text: %s", error)
+            return None
+        calls = getattr(reply, "tool_calls", None)
+        return calls[0].get("args") if calls else str(getattr(reply, "text", ""))
 
     def _with_known_names(self, plans: Sequence[Plan], question: str, decision: Decision) -> list[Plan]:
         """The plans, each name written as the nearest edits' subjects are, where such a one stands in the question."""
@@ -375,6 +412,25 @@ def _shown(plan: Plan) -> dict[str, object]:
     }
 
 
+_SCHEMA = {
+    "title": "Plan",
+    "description": "A question broken down into steps, each a question about the answer of the step before.",
+    "type": "object",
+    "properties": {
+        "entity": {
+            "type": "string",
+            "description": "the name in the question that the first step asks about; empty where there are no steps",
+        },
+        "hops": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "each step's question, with {} once for the name it asks about; empty for a single step",
+        },
+    },
+    "required": ["entity", "hops"],
+}
+
+
 def read_plan(reply: str, question: str, most: int) -> Plan | None:
     """The plan in a chat model's reply: the first JSON object with an entity and 2 to `most` hops; else None.
 
@@ -387,15 +443,20 @@ def read_plan(reply: str, question: str, most: int) -> Plan | None:
         except (ValueError, RecursionError):
             at = reply.find("{", at + 1)
             continue
-        entity, hops = (found.get(key) for key in ("entity", "hops")) if isinstance(found, dict) else (None, None)
-        if not isinstance(entity, str) or not entity.strip() or entity.casefold() not in question.casefold():
-            return None
-        if not isinstance(hops, list) or not 2 <= len(hops) <= most:
-            return None
-        if not all(isinstance(hop, str) and hop.count("{}") == 1 and len(hop) <= LONGEST_ANSWER for hop in hops):
-            return None
-        return Plan(entity.strip(), tuple(_hop_of(hop) for hop in hops), 1.0)
+        return plan_of(found, question, most)
     return None
+
+
+def plan_of(found: object, question: str, most: int) -> Plan | None:
+    """The plan in what a chat model gives as JSON, by the rules of `read_plan`; else None."""
+    entity, hops = (found.get(key) for key in ("entity", "hops")) if isinstance(found, dict) else (None, None)
+    if not isinstance(entity, str) or not entity.strip() or entity.casefold() not in question.casefold():
+        return None
+    if not isinstance(hops, list) or not 2 <= len(hops) <= most:
+        return None
+    if not all(isinstance(hop, str) and hop.count("{}") == 1 and len(hop) <= LONGEST_ANSWER for hop in hops):
+        return None
+    return Plan(entity.strip(), tuple(_hop_of(hop) for hop in hops), 1.0)
 
 
 def _hop_of(question: str) -> Hop:

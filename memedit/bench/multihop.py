@@ -380,8 +380,8 @@ def _as_asked(names: Sequence[str]) -> Iterator[tuple[str, Answerer]]:
     for name in names:
         made = registry.get(name)()
         yield name, made
-        if name == "planned":
-            yield "planned (unedited)", replace(made, unedited=True)
+        if name.partition(":")[0] == "planned":
+            yield f"{name} (unedited)", replace(made, unedited=True)
 
 
 @click.command(epilog="\b\nExample:\n  memedit bench multihop --data DIR --answerer planned,mello --edits all --json")

@@ -178,20 +178,23 @@ def run(
     """Free generation for the first `cases` records of each dataset, by each answerer.
 
     {"rows": [{"answerer", "model", "dataset", "edits", "kind", "questions", "right", "known", "right_known",
-    "model_calls", "ms_per_question"}…], "left_out": {dataset: questions}}. Shares in [0, 1]; "known" counts the
-    questions whose other hops the base model knows, all of them where the edit alone answers.
+    "model_calls", "ms_per_question"}…], "left_out": {dataset: questions}, "missing": {dataset: why}}. Shares in [0, 1];
+    "known" counts the questions whose other hops the base model knows, all of them where the edit alone answers.
+
+    All datasets are read before any is asked about; those that the folder does not hold are named and left out. Raises
+    NotFoundError where it holds none of them, InputError for one of another form.
     """
     if unknown := [name for name in datasets if name not in SOURCES]:
         raise InputError(f"there is no dataset {', '.join(unknown)}; there are: {', '.join(SOURCES)}")
     for name in answerers:
         registry.get(name)
+    read, missing = _read(data, datasets, cases)
     base = load_model(model)
     prepared = Prepared(load_encoder(encoder) if isinstance(encoder, str) else encoder)
     knows = _Knows(base)
     rows: list[dict[str, object]] = []
     left: dict[str, int] = {}
-    for dataset in datasets:
-        records = list(islice(SOURCES[dataset](data), cases))
+    for dataset, records in read.items():
         left[dataset] = sum(record.left_out for record in records)
         known = [[knows(record, question) for question in record.questions] for record in records]
         for name in answerers:
@@ -206,7 +209,21 @@ def run(
                 {"answerer": name, "model": base.name, "dataset": dataset, "edits": edits, "kind": kind, **_row(tally)}
                 for kind, tally in sorted(found.items())
             ]
-    return {"rows": rows, "left_out": left}
+    return {"rows": rows, "left_out": left, "missing": missing}
+
+
+def _read(data: Path, datasets: Sequence[str], cases: int | None) -> tuple[dict[str, list[Record]], dict[str, str]]:
+    """The records of the datasets that are there, and why the others are not. NotFoundError where none is."""
+    found: dict[str, list[Record]] = {}
+    missing: dict[str, str] = {}
+    for name in datasets:
+        try:
+            found[name] = list(islice(SOURCES[name](data), cases))
+        except NotFoundError as error:
+            missing[name] = str(error)
+    if not found:
+        raise NotFoundError("; ".join(dict.fromkeys(missing.values())) or "no dataset is named")
+    return found, missing
 
 
 def _ask_all(
@@ -330,6 +347,9 @@ def command(
             false_fire=settings.false_fire,
             progress=report,
         )
+    missing: Any = found["missing"]
+    for dataset, why in missing.items():
+        terminal.notice(f"left out, {dataset}: {why}")
     if as_json:
         terminal.emit(found)
         return

@@ -4,8 +4,9 @@ The whole path is the real one: facts are written with their vectors by `EditMem
 the index catches up from the journal, and searches go through the index as every question does. Only the vectors are
 made, since encoding a million sentences takes an hour. The recipe, all from one seed:
 
-1. The pool: statements of made-up people, firms and places in the wordings of relations.json (or, with --data, the
-   edits of counterfact/edit.json in that folder), encoded.
+1. The pool, encoded: the edits of counterfact/edit.json where a folder of datasets is given (--data or MEMEDIT_DATA;
+   "pool": "datasets"), else statements of made-up people, firms and places in the wordings of relations.json
+   ("pool": "made-up").
 2. An edit's vector is a mixture of two random members of the pool, of weights w and 1 - w with w uniform in [0.5, 1],
    perturbed by 0.5. Further keys of an edit are its vector perturbed by 0.75.
 3. A query is a stored key perturbed by 0.85, which leaves a cosine of 0.76.
@@ -39,7 +40,8 @@ from numpy.typing import NDArray
 from memedit import terminal
 from memedit.edits import DEFAULT_NAMESPACE, Draft
 from memedit.encoders import Encoder, load_encoder
-from memedit.errors import InputError, MemEditError
+from memedit.errors import MemEditError, NotFoundError
+from memedit.settings import load_settings
 
 SEED = 20
 POOL = 5_000
@@ -146,12 +148,16 @@ def statements(count: int) -> list[str]:
     return made
 
 
+def _edits_in(data: Path) -> Path:
+    return data / "counterfact" / "edit.json"
+
+
 def statements_of(data: Path, count: int) -> list[str]:
     from memedit.datasets.counterfact import drafts
 
-    path = data / "counterfact" / "edit.json"
+    path = _edits_in(data)
     if not path.is_file():
-        raise InputError(f"--data names a folder with counterfact/edit.json in it; there is no {path}")
+        raise NotFoundError(f"there is no {path}; give a folder of datasets that holds it, or none")
     return [drafts(row)[0].statement for row in islice(json.loads(path.read_text(encoding="utf-8")), count)]
 
 
@@ -176,8 +182,9 @@ def run(
     centroids. "open_s" is from `EditMemory.open` to the first answer, "search_ms" of `Index.sync` and `Index.search`
     for ten edits, "search_edits_ms" of `EditMemory.search`, which reads those edits from the journal as well,
     "bytes_per_edit_memory" the growth of resident memory, mapped files included, after 1,000 searches:
-    all in a fresh process after its imports. "recall_at_10" is against exact search. `folder` is where
-    to work, a temporary one by default; it is emptied.
+    all in a fresh process after its imports. "recall_at_10" is against exact search. "pool" says what the vectors are
+    mixed from: "datasets", the folder `data`, or "made-up" without one. `folder` is where to work, a temporary one by
+    default; it is emptied. Raises NotFoundError for a `data` without counterfact/edit.json.
     """
     work = Path(tempfile.mkdtemp(prefix="memedit-bench-", dir=folder))
     try:
@@ -227,6 +234,7 @@ def _run(edits: int, keys: int, encoder: Encoder, data: Path | None, work: Path)
     return {
         "edits": edits,
         "keys": keys,
+        "pool": "made-up" if data is None else "datasets",
         "bulk_adds_per_s": round(edits / (writing + indexing - train)),
         "train_s": round(train, 2),
         "add_ms_p50": round(1000 * median(adds), 2),
@@ -302,13 +310,16 @@ def resident() -> int:
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
-    metavar="FOLDER",
-    help="Mix from the edits of counterfact/edit.json in this folder, not from made-up ones.",
+    metavar="DIR",
+    help="Mix from the edits of counterfact/edit.json there [env: MEMEDIT_DATA; without: made-up ones].",
 )
 @click.option("--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Where to work.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(edits: int, keys: int, encoder: str, data: Path | None, folder: Path | None, as_json: bool) -> None:
     """Measure adding, searching, opening and rebuilding a memory of N edits."""
+    if data is None and (data := load_settings().data) is not None and not _edits_in(data).is_file():
+        terminal.notice(f"there is no {_edits_in(data)}: the pool is of made-up statements")
+        data = None
     found = run(edits=edits, keys=keys, encoder=encoder, data=data, folder=folder)
     if as_json:
         terminal.emit(found)

@@ -2,13 +2,28 @@
 
 All five ask the same editor, and out of scope, or where an answerer hands back, all hand the inner model the very input
 they were given. In scope an answerer that works by prompting changes the messages and the inner model answers them, so
-that its streaming, tools and structured output are its own; any other answerer takes the model's place as a chat model
-itself.
+that its streaming, tools and structured output are its own. Any other answerer makes the reply itself, and what comes
+out is still of the type that the caller is due:
 
-Each decision is seen by callbacks and tracing as a custom event, "memedit_decision". The namespace of a call is
-`config["configurable"]["memedit_namespace"]`, else the editor's.
+    inside is                         the answerer's reply
+    a chat model, or a completing     comes in its place: a message; a text
+    a sequence over one of them       comes in that model's place, and the steps behind it run on it
+    whatever wants a form (a schema,  is handed to the model as a known answer, in a system message, and the model puts
+    a tool that must be called, a     it into the form; it costs one call more
+    parser of more than text), or a
+    runnable of which no one model
+    can be told
 
-    chain = prompt | with_edits(llm, memory) | parser
+A parser that stands behind `with_edits` is not seen from there, so one of more than text belongs inside:
+`with_edits(llm | JsonOutputParser(), memory)`.
+
+Callbacks and tracing see each decision as a custom event, "memedit_decision", and once the reply is through, where an
+answerer was asked, a second one, "memedit_answer": who was asked, the edits that were used and the steps of the answer,
+also where it was handed back. A reply that edits have changed carries the same in `response_metadata["memedit"]`, of a
+streamed one on a single chunk. The namespace of a call is `config["configurable"]["memedit_namespace"]`, else the
+editor's.
+
+    chain = prompt | with_edits(llm, memory) | StrOutputParser()
     agent = create_agent(llm, tools, middleware=[MemEditMiddleware(memory)])
 """
 
@@ -17,10 +32,10 @@ Each decision is seen by callbacks and tracing as a custom event, "memedit_decis
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, cast
 from uuid import uuid4
 
@@ -37,7 +52,7 @@ from langchain_core.callbacks import (
     dispatch_custom_event,
 )
 from langchain_core.documents import Document
-from langchain_core.language_models import BaseChatModel, BaseLLM
+from langchain_core.language_models import LLM, BaseChatModel, BaseLLM
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -46,28 +61,54 @@ from langchain_core.messages import (
     SystemMessage,
     convert_to_messages,
 )
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.output_parsers import BaseLLMOutputParser, StrOutputParser
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, GenerationChunk
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, ensure_config
+from langchain_core.runnables import (
+    Runnable,
+    RunnableBinding,
+    RunnableConfig,
+    RunnableParallel,
+    RunnableSequence,
+    RunnableWithFallbacks,
+    ensure_config,
+)
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.runtime import Runtime
 from pydantic import ConfigDict, Field, model_validator
 
-from memedit.answerers import Answerer, Chooser, HandBack, Prompter, abegun, begun, serving, wanted
-from memedit.editor import Editor, summary
+from memedit.answerers import (
+    Answerer,
+    Chooser,
+    HandBack,
+    Prompter,
+    Retriever,
+    abegun,
+    begun,
+    note_hand_back,
+    serving,
+    wanted,
+)
+from memedit.answerers.ike import as_line
+from memedit.editor import Editor, listed, summary, used_edits
 from memedit.edits import Decision, Edit, Hit, Message
 from memedit.errors import InputError, NotFoundError
 from memedit.models import BaseModel, load_model, models
 from memedit.models._asynchronous import in_thread
 from memedit.models.hugging_face import render_completion
 from memedit.models.langchain import Langchain, chat_model, from_langchain, model_name, to_langchain
+from memedit.prompts import prompt
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
 
 EVENT = "memedit_decision"
+ANSWER = "memedit_answer"
 NAMESPACE = "memedit_namespace"
+FORMED = "memedit_formed"
 
 
 def with_edits(runnable: Any, memory: EditMemory | Editor, **options: Any) -> EditedRunnable:
@@ -75,7 +116,8 @@ def with_edits(runnable: Any, memory: EditMemory | Editor, **options: Any) -> Ed
 
     `runnable` is a chat model, with tools bound or not, any runnable over one that takes a string, messages or a prompt
     value, or a name for `load_model`. `memory` is an EditMemory, with the options of Editor (scope, answerer,
-    false_fire, namespace), or an Editor.
+    false_fire, namespace), or an Editor. What is returned is of the runnable's own type, whichever answerer replies
+    (see the top of this file): with structured output, an object of the schema.
     """
     inner = as_runnable(runnable)
     return EditedRunnable(inner, _editor(memory, inner, options))
@@ -147,17 +189,58 @@ def _joined(own: SystemMessage | None, text: str) -> SystemMessage:
 
 
 @dataclass(frozen=True)
+class _Account:
+    """What an answerer did about a question: to be read once the reply is through."""
+
+    answerer: str
+    decision: Decision
+    retrieve: Retriever
+    trace: list[dict[str, object]] = field(default_factory=list)
+
+    def summary(self) -> dict[str, object]:
+        used = used_edits(self.trace, self.decision, self.retrieve)
+        return {
+            **summary(self.decision),
+            "in_scope": self.decision.in_scope or bool(used),
+            "answerer": self.answerer,
+            "edits": listed(used),
+            "steps": list(self.trace),
+        }
+
+    def handed_back(self, reason: HandBack) -> _Way:
+        note_hand_back(self.trace, 0, self.answerer, reason)["edits"] = []
+        return _Way(account=self)
+
+
+@dataclass(frozen=True)
 class _Way:
-    """How a call goes on: as it came (`messages` None), with other messages, or by an answerer in the model's place."""
+    """How a call goes on: as it came (`messages` None), with other messages, or by an answerer in the model's place.
+
+    `account` is None where no answerer was asked.
+    """
 
     messages: list[BaseMessage] | None = None
-    model: _Replies | None = None
+    replies: _Replies | None = None
+    account: _Account | None = None
+
+    def told(self) -> dict[str, object] | None:
+        """What was done, to be told once the reply is through; None where no answerer was asked."""
+        return None if self.account is None else self.account.summary()
+
+    def marked(self, output: Any) -> Any:
+        """The inner model's message, as a copy that says what was done; all else as it is.
+
+        That is what is no message, what comes as if memedit were not there, and an answerer's, which says it itself.
+        """
+        if self.messages is None or self.replies is not None or not isinstance(output, BaseMessage):
+            return output
+        return output.model_copy(update={"response_metadata": {**output.response_metadata, "memedit": self.told()}})
 
 
 def _way(
     editor: Editor, messages: list[BaseMessage], decision: Decision, model: BaseModel, namespace: str | None
-) -> tuple[_Way | None, tuple[Answerer, Decision] | None]:
-    """The way where it is known without asking a model, else the answerer to begin with."""
+) -> tuple[_Way, tuple[Answerer, Decision] | None]:
+    """The way as far as it is known without asking a model, and the answerer to begin with where that is left."""
     retrieve = editor.retriever(namespace=namespace)
     plain = _plain(_asked(messages))
     assigned = editor.assign(plain, decision, retrieve, model)
@@ -165,12 +248,16 @@ def _way(
         return _Way(), None
     answerer, handed = assigned
     prompter = answerer.prompter(plain, handed, model) if isinstance(answerer, Chooser) else answerer
+    account = _Account(getattr(prompter, "name", answerer.name), decision, retrieve)
     if not isinstance(prompter, Prompter):
-        return None, assigned
+        return _Way(account=account), assigned
     try:
-        return _Way(messages=_prepared(editor, prompter, handed.hits, messages, model)), None
-    except HandBack:
-        return _Way(), None
+        prepared = _prepared(editor, prompter, handed.hits, messages, model)
+    except HandBack as reason:
+        return account.handed_back(reason), None
+    used = [hit.edit.id for hit in handed.hits]
+    account.trace.append({"step": "prompt", "answerer": account.answerer, "edits": used})
+    return _Way(messages=prepared, account=account), None
 
 
 def _begin(
@@ -180,18 +267,25 @@ def _begin(
     model: BaseModel,
     namespace: str | None,
     parameters: dict[str, Any],
+    *,
+    formed: bool = False,
 ) -> _Way:
-    """The way of a call, its answerer's reply begun: whether it hands back is known before anything is traced."""
+    """The way of a call, its answerer's reply begun: whether it hands back is known before anything is traced.
+
+    `formed`: the reply must have a form that the model alone can give, so the answerer's is handed to the model.
+    """
     way, assigned = _way(editor, messages, decision, model, namespace)
-    if way is not None:
+    if assigned is None:
         return way
-    assert assigned is not None
-    plain = _plain(messages)
+    account, plain = cast("_Account", way.account), _plain(messages)
+    given = _unformed(parameters) if formed else parameters
     try:
-        pieces = assigned[0].stream(plain, assigned[1], model, editor.memory, [], **parameters)
-        return _Way(messages=messages, model=_Replies(model, pieces=begun(pieces)))
-    except HandBack:
-        return _Way()
+        pieces = begun(assigned[0].stream(plain, assigned[1], model, editor.memory, account.trace, **given))
+    except HandBack as reason:
+        return account.handed_back(reason)
+    if formed:
+        return _informed(messages, "".join(pieces), account)
+    return _Way(messages=messages, replies=_Replies(model, account, pieces=pieces), account=account)
 
 
 async def _abegin(
@@ -201,25 +295,124 @@ async def _abegin(
     model: BaseModel,
     namespace: str | None,
     parameters: dict[str, Any],
+    *,
+    formed: bool = False,
 ) -> _Way:
     way, assigned = await asyncio.to_thread(_way, editor, messages, decision, model, namespace)
-    if way is not None:
+    if assigned is None:
         return way
-    assert assigned is not None
-    plain = _plain(messages)
+    account, plain = cast("_Account", way.account), _plain(messages)
+    given = _unformed(parameters) if formed else parameters
     try:
-        pieces = assigned[0].astream(plain, assigned[1], model, editor.memory, [], **parameters)
-        return _Way(messages=messages, model=_Replies(model, apieces=await abegun(pieces)))
-    except HandBack:
-        return _Way()
+        pieces = await abegun(assigned[0].astream(plain, assigned[1], model, editor.memory, account.trace, **given))
+    except HandBack as reason:
+        return account.handed_back(reason)
+    if formed:
+        return _informed(messages, "".join([piece async for piece in pieces]), account)
+    return _Way(messages=messages, replies=_Replies(model, account, apieces=pieces), account=account)
+
+
+def _informed(messages: Sequence[BaseMessage], reply: str, account: _Account) -> _Way:
+    """The way with an answerer's reply as a known answer before the model: data, on one line."""
+    if not reply.strip():
+        return account.handed_back(HandBack("the reply is empty"))
+    told = prompt("known_answer").substitute(answer=as_line(reply))
+    own = messages[0] if messages and isinstance(messages[0], SystemMessage) else None
+    return _Way(messages=[_joined(own, told), *(messages[1:] if own is not None else messages)], account=account)
+
+
+# --------------------------------------------------------------------------------------- where the model is in a chain
+
+
+_FORMS = ("response_format", "ls_structured_output_format", FORMED)
+_OF_FORM = (*_FORMS, "tools", "tool_choice", "parallel_tool_calls", "strict")
+
+
+def _formed(parameters: Mapping[str, Any]) -> bool:
+    """Whether a call's parameters want a form that only the model itself can give: a schema, a tool that is forced."""
+    choice = parameters.get("tool_choice")
+    if isinstance(choice, dict):
+        choice = choice.get("type")
+    return choice not in (None, False, "auto", "none") or any(parameters.get(name) for name in _FORMS)
+
+
+def _unformed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters for what an answerer asks on the way: in plain words."""
+    return {name: value for name, value in parameters.items() if name not in _OF_FORM}
+
+
+@dataclass(frozen=True)
+class _Seat:
+    """Where the model is in a runnable: its step, with what is bound to it, and the steps behind it."""
+
+    step: Runnable[Any, Any]
+    behind: tuple[Runnable[Any, Any], ...] = ()
+    first: bool = True
+    """Whether the runnable's input is the model's own."""
+    formed: bool = False
+    """Whether the model's reply has a form, or is read as one."""
+
+    @property
+    def model(self) -> BaseModel:
+        """The model as answerers ask it: in plain words, whatever form is bound to it."""
+        return _as_base_model(chat_model(self.step) if self.formed else self.step)
+
+    @property
+    def completes(self) -> bool:
+        return isinstance(chat_model(self.step), BaseLLM)
+
+    def taken(self, replies: _Replies) -> Runnable[Any, Any]:
+        """The runnable from the model on, with these replies in the model's place."""
+        stand_in = _AnswererText(base=replies) if self.completes else _AnswererChat(base=replies)
+        return RunnableSequence(stand_in, *self.behind) if self.behind else stand_in
+
+
+_AROUND: tuple[tuple[type, str], ...] = (
+    (RunnableBindingBase, "bound"),
+    (DynamicRunnable, "default"),
+    (RunnableWithFallbacks, "runnable"),
+)
+"""What may lie around a model, or around a sequence with one in it, and where it keeps that."""
+
+
+def _seat(runnable: object) -> _Seat | None:
+    """Where the one model of a runnable is; None where it has none that can be found, or several."""
+    if isinstance(runnable, BaseChatModel | BaseLLM):
+        return _Seat(runnable)
+    if isinstance(runnable, RunnableSequence):
+        found = [(at, seat) for at, step in enumerate(runnable.steps) if (seat := _seat(step)) is not None]
+        if len(found) != 1:
+            return None
+        at, seat = found[0]
+        behind = (*seat.behind, *runnable.steps[at + 1 :])
+        return _Seat(seat.step, behind, seat.first and at == 0, seat.formed or any(map(_reads_a_form, behind)))
+    if isinstance(runnable, RunnableParallel):  # structured output with the raw reply beside it
+        seats = [seat for step in runnable.steps__.values() if (seat := _seat(step)) is not None]
+        return replace(seats[0], formed=True) if len(seats) == 1 else None
+    for kind, name in _AROUND:
+        if isinstance(runnable, kind) and (seat := _seat(getattr(runnable, name))) is not None:
+            formed = seat.formed or _formed(getattr(runnable, "kwargs", {}))
+            step = seat.step if seat.behind else cast("Runnable[Any, Any]", runnable)
+            return replace(seat, step=step, formed=formed)
+    return None
+
+
+def _reads_a_form(step: object) -> bool:
+    return isinstance(step, BaseLLMOutputParser) and not isinstance(step, StrOutputParser)
 
 
 class _Replies:
-    """A reply that has begun, as a base model that gives it once."""
+    """A reply that has begun, as a base model that gives it once; `account` is whole when it is through."""
 
     def __init__(
-        self, model: BaseModel, *, pieces: Iterator[str] | None = None, apieces: AsyncIterator[str] | None = None
+        self,
+        model: BaseModel,
+        account: _Account,
+        *,
+        pieces: Iterator[str] | None = None,
+        apieces: AsyncIterator[str] | None = None,
     ) -> None:
+        self.account = account
         self.name, self.style, self.context_tokens = model.name, model.style, model.context_tokens
         self.count_tokens = model.count_tokens
         self._pieces, self._apieces = pieces, apieces
@@ -299,10 +492,91 @@ class BaseModelChat(BaseChatModel):
 
 
 class _AnswererChat(BaseModelChat):
-    """An answerer in the model's place, within an agent: it answers itself, so tools are not offered to it."""
+    """An answerer in a chat model's place: it answers itself, so tools are not offered to it. It marks what it says."""
+
+    cache: Any = Field(default=False, exclude=True)  # the memory changes
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
         return self
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        yield from super()._stream(messages, stop, run_manager, **kwargs)
+        mark = self.base.account.summary()
+        yield ChatGenerationChunk(message=AIMessageChunk(content="", response_metadata={"memedit": mark}))
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        async for chunk in super()._astream(messages, stop, run_manager, **kwargs):
+            yield chunk
+        mark = await asyncio.to_thread(self.base.account.summary)
+        yield ChatGenerationChunk(message=AIMessageChunk(content="", response_metadata={"memedit": mark}))
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        text = "".join(self.base.stream([]))
+        message = AIMessage(text, response_metadata={"memedit": self.base.account.summary()})
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        text = "".join([piece async for piece in self.base.astream([])])
+        mark = await asyncio.to_thread(self.base.account.summary)
+        message = AIMessage(text, response_metadata={"memedit": mark})
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+class _AnswererText(LLM):
+    """An answerer in the place of a model that completes text."""
+
+    base: Any
+    cache: Any = Field(default=False, exclude=True)
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    @property
+    def _llm_type(self) -> str:
+        return "memedit-answerer"
+
+    def _call(self, prompt: str, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> str:
+        return "".join(self.base.stream([]))
+
+    async def _acall(self, prompt: str, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> str:
+        return "".join([piece async for piece in self.base.astream([])])
+
+    def _stream(
+        self, prompt: str, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[GenerationChunk]:
+        for piece in self.base.stream([]):
+            yield GenerationChunk(text=piece)
+        yield GenerationChunk(text="")  # LangChain takes no chunk at all for a failure
+
+    async def _astream(
+        self, prompt: str, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> AsyncIterator[GenerationChunk]:
+        async for piece in self.base.astream([]):
+            yield GenerationChunk(text=piece)
+        yield GenerationChunk(text="")
 
 
 def _given(stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -319,6 +593,8 @@ class EditedRunnable(Runnable[Any, Any]):
         self.inner = inner
         self.editor = editor
         self.name = "with_edits"
+        self._seat = _seat(inner)
+        self._model = self._seat.model if self._seat is not None else _as_base_model(inner)
 
     @property
     def InputType(self) -> type[Any]:  # noqa: N802 (LangChain's name)
@@ -333,7 +609,11 @@ class EditedRunnable(Runnable[Any, Any]):
         return EditedRunnable(cast("BaseChatModel", self.inner).bind_tools(tools, **kwargs), self.editor)
 
     def with_structured_output(self, schema: Any, **kwargs: Any) -> EditedRunnable:
-        """The same over the inner model with structured output."""
+        """The same over the inner model with structured output.
+
+        Where an answerer makes the reply itself, its reply is handed to the model as a known answer, so that an object
+        of the schema comes out there too.
+        """
         return EditedRunnable(cast("BaseChatModel", self.inner).with_structured_output(schema, **kwargs), self.editor)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -355,53 +635,74 @@ class EditedRunnable(Runnable[Any, Any]):
     # LangChain's helpers above fill in `config`, already the child's: what runs under it is traced below this runnable.
 
     def _invoke(self, input: Any, run_manager: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        runnable, given = self._route(input, config, kwargs)
-        return runnable.invoke(given, config, **kwargs)
+        way, runnable, given = self._route(input, config, kwargs)
+        output = way.marked(runnable.invoke(given, config, **kwargs))
+        if (told := way.told()) is not None:
+            dispatch_custom_event(ANSWER, told, config=config)
+        return output
 
     async def _ainvoke(self, input: Any, run_manager: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        runnable, given = await self._aroute(input, config, kwargs)
-        return await runnable.ainvoke(given, config, **kwargs)
+        way, runnable, given = await self._aroute(input, config, kwargs)
+        output = await asyncio.to_thread(way.marked, await runnable.ainvoke(given, config, **kwargs))
+        if (told := await asyncio.to_thread(way.told)) is not None:
+            await adispatch_custom_event(ANSWER, told, config=config)
+        return output
 
     def _streamed(
         self, inputs: Iterator[Any], run_manager: Any, config: RunnableConfig, **kwargs: Any
     ) -> Iterator[Any]:
         for given in inputs:
-            runnable, given = self._route(given, config, kwargs)
-            yield from runnable.stream(given, config, **kwargs)
+            way, runnable, given = self._route(given, config, kwargs)
+            for number, piece in enumerate(runnable.stream(given, config, **kwargs)):
+                yield piece if number else way.marked(piece)
+            if (told := way.told()) is not None:
+                dispatch_custom_event(ANSWER, told, config=config)
 
     async def _astreamed(
         self, inputs: AsyncIterator[Any], run_manager: Any, config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[Any]:
         async for given in inputs:
-            runnable, given = await self._aroute(given, config, kwargs)
+            way, runnable, given = await self._aroute(given, config, kwargs)
+            first = True
             async for piece in runnable.astream(given, config, **kwargs):
-                yield piece
+                yield await asyncio.to_thread(way.marked, piece) if first else piece
+                first = False
+            if (told := await asyncio.to_thread(way.told)) is not None:
+                await adispatch_custom_event(ANSWER, told, config=config)
 
-    def _route(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> tuple[Runnable[Any, Any], Any]:
-        """Which runnable gets what."""
+    def _route(
+        self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
+    ) -> tuple[_Way, Runnable[Any, Any], Any]:
+        """The way, and which runnable gets what."""
         messages, namespace = _messages(input), _namespace(config)
         decision = self.editor.decide(_plain(_asked(messages)), namespace=namespace)
         dispatch_custom_event(EVENT, summary(decision), config=config)
-        way = _begin(self.editor, messages, decision, _as_base_model(self.inner), namespace, kwargs)
-        return self._goes(way, input)
+        formed = self._formed(kwargs)
+        way = _begin(self.editor, messages, decision, self._model, namespace, kwargs, formed=formed)
+        return way, *self._goes(way, input)
 
     async def _aroute(
         self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
-    ) -> tuple[Runnable[Any, Any], Any]:
+    ) -> tuple[_Way, Runnable[Any, Any], Any]:
         messages = _messages(input)
         plain, namespace = _plain(_asked(messages)), _namespace(config)
         decision = await asyncio.to_thread(self.editor.decide, plain, namespace=namespace)
         await adispatch_custom_event(EVENT, summary(decision), config=config)
-        way = await _abegin(self.editor, messages, decision, _as_base_model(self.inner), namespace, kwargs)
-        return self._goes(way, input)
+        formed = self._formed(kwargs)
+        way = await _abegin(self.editor, messages, decision, self._model, namespace, kwargs, formed=formed)
+        return way, *self._goes(way, input)
+
+    def _formed(self, kwargs: dict[str, Any]) -> bool:
+        return self._seat is None or self._seat.formed or _formed(kwargs)
 
     def _goes(self, way: _Way, input: Any) -> tuple[Runnable[Any, Any], Any]:
         if way.messages is None:
             return self.inner, input
-        if way.model is not None:
-            return BaseModelChat(base=way.model), way.messages
-        if isinstance(chat_model(self.inner), BaseLLM):  # it completes text, and LangChain would add "Human:" to it
-            return self.inner, render_completion(_plain(way.messages))
+        if way.replies is not None:
+            assert self._seat is not None
+            return self._seat.taken(way.replies), way.messages
+        if self._seat is not None and self._seat.first and self._seat.completes:
+            return self.inner, render_completion(_plain(way.messages))  # LangChain would add "Human:" to the text
         return self.inner, ChatPromptValue(messages=way.messages) if isinstance(input, PromptValue) else way.messages
 
 
@@ -451,7 +752,9 @@ class MemEditChatModel(BaseChatModel):
     """A chat model that answers with what the memory holds and is otherwise `llm`.
 
     For places that want a BaseChatModel; `with_edits` is the lighter one. The inner model generates within this model's
-    own run, so that tokens are reported once. Replies are never cached here: the memory changes.
+    own run, so that tokens are reported once. Replies are never cached here: the memory changes. With structured
+    output, and where a tool must be called, an answerer's reply is handed to the inner model as a known answer, so that
+    it comes in the form that is due.
     """
 
     editor: Any = None
@@ -516,10 +819,13 @@ class MemEditChatModel(BaseChatModel):
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
         """This model with tools as the inner model writes them."""
+        # Asked for here: providers write a forced tool each in their own way.
+        form = {FORMED: True} if _formed(kwargs) else {}
         bound = self.llm.bind_tools(tools, **kwargs)
         if isinstance(bound, RunnableBinding) and bound.bound is self.llm:
-            return self.bind(**bound.kwargs)
-        return MemEditChatModel(editor=self.editor, llm=chat_model(bound)).bind(**getattr(bound, "kwargs", {}))
+            return self.bind(**{**bound.kwargs, **form})
+        made = MemEditChatModel(editor=self.editor, llm=chat_model(bound))
+        return made.bind(**{**getattr(bound, "kwargs", {}), **form})
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
         config = _identified(config)
@@ -565,11 +871,13 @@ class MemEditChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        decision, model, given = self._route(messages, run_manager, stop, kwargs)
+        way, tell = self._route(messages, run_manager, stop, kwargs)
+        model, given = self._goes(way, messages)
         parameters = self._parameters(kwargs)
         result: ChatResult = model._generate(given, stop=stop or self.stop, run_manager=run_manager, **parameters)
         for generation in result.generations:
-            _mark(generation.message, decision)
+            generation.message = way.marked(generation.message)
+        tell(way)
         return result
 
     async def _agenerate(
@@ -579,13 +887,15 @@ class MemEditChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        decision, model, given = await self._aroute(messages, run_manager, stop, kwargs)
+        way, tell = await self._aroute(messages, run_manager, stop, kwargs)
+        model, given = self._goes(way, messages)
         parameters = self._parameters(kwargs)
         result: ChatResult = await model._agenerate(
             given, stop=stop or self.stop, run_manager=run_manager, **parameters
         )
         for generation in result.generations:
-            _mark(generation.message, decision)
+            generation.message = await asyncio.to_thread(way.marked, generation.message)
+        await tell(way)
         return result
 
     def _stream(
@@ -595,7 +905,8 @@ class MemEditChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        decision, model, given = self._route(messages, run_manager, stop, kwargs)
+        way, tell = self._route(messages, run_manager, stop, kwargs)
+        model, given = self._goes(way, messages)
         parameters = self._parameters(kwargs)
         if type(model)._stream is BaseChatModel._stream:  # it cannot stream: one chunk, all of it
             chunks = _one_chunk(model._generate(given, stop=stop or self.stop, **parameters))
@@ -603,8 +914,9 @@ class MemEditChatModel(BaseChatModel):
             chunks = model._stream(given, stop=stop or self.stop, **parameters)
         for number, chunk in enumerate(chunks):
             if number == 0:
-                _mark(chunk.message, decision)
+                chunk.message = way.marked(chunk.message)
             yield chunk
+        tell(way)
 
     async def _astream(
         self,
@@ -613,26 +925,29 @@ class MemEditChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        decision, model, given = await self._aroute(messages, run_manager, stop, kwargs)
+        way, tell = await self._aroute(messages, run_manager, stop, kwargs)
+        model, given = self._goes(way, messages)
         parameters = self._parameters(kwargs)
         stop = stop or self.stop
         kind = type(model)
         if kind._stream is BaseChatModel._stream and kind._astream is BaseChatModel._astream:
             for chunk in _one_chunk(await model._agenerate(given, stop=stop, **parameters)):
-                _mark(chunk.message, decision)
+                chunk.message = await asyncio.to_thread(way.marked, chunk.message)
                 yield chunk
+            await tell(way)
             return
         first = True
         async for chunk in model._astream(given, stop=stop, **parameters):
             if first:
-                _mark(chunk.message, decision)
+                chunk.message = await asyncio.to_thread(way.marked, chunk.message)
             first = False
             yield chunk
+        await tell(way)
 
     def _parameters(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         names = ("temperature", "max_tokens", "timeout")
         own = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return {**own, **{name: value for name, value in kwargs.items() if name != NAMESPACE}}
+        return {**own, **{name: value for name, value in kwargs.items() if name not in (NAMESPACE, FORMED)}}
 
     def _route(
         self,
@@ -640,17 +955,24 @@ class MemEditChatModel(BaseChatModel):
         run: CallbackManagerForLLMRun | None,
         stop: list[str] | None,
         kwargs: dict[str, Any],
-    ) -> tuple[Decision, Any, list[BaseMessage]]:
+    ) -> tuple[_Way, Callable[[_Way], None]]:
+        """The way, and what tells callbacks about it once the reply is through."""
         config = _CALL.get() or ensure_config()
         named = kwargs.get(NAMESPACE) or _namespace(config)
         decision = self.editor.decide(_plain(_asked(messages)), namespace=named)
         handlers = run.handlers if run else CallbackManager.configure(config.get("callbacks"), self.callbacks).handlers
         run_id = run.run_id if run else config.get("run_id")
+        manager = CallbackManager(handlers=handlers)
         if run_id is not None:
-            CallbackManager(handlers=handlers).on_custom_event(EVENT, summary(decision), run_id=run_id)
-        parameters = _given(stop or self.stop, self._parameters(kwargs))
-        way = _begin(self.editor, messages, decision, _as_base_model(self.llm), named, parameters)
-        return decision, *self._goes(way, messages)
+            manager.on_custom_event(EVENT, summary(decision), run_id=run_id)
+
+        def tell(way: _Way) -> None:
+            if run_id is not None and (told := way.told()) is not None:
+                manager.on_custom_event(ANSWER, told, run_id=run_id)
+
+        parameters, formed = _given(stop or self.stop, self._parameters(kwargs)), _formed(kwargs)
+        way = _begin(self.editor, messages, decision, _as_base_model(self.llm), named, parameters, formed=formed)
+        return way, tell
 
     async def _aroute(
         self,
@@ -658,7 +980,7 @@ class MemEditChatModel(BaseChatModel):
         run: AsyncCallbackManagerForLLMRun | None,
         stop: list[str] | None,
         kwargs: dict[str, Any],
-    ) -> tuple[Decision, Any, list[BaseMessage]]:
+    ) -> tuple[_Way, Callable[[_Way], Awaitable[None]]]:
         config = _CALL.get() or ensure_config()
         plain, namespace = _plain(_asked(messages)), kwargs.get(NAMESPACE) or _namespace(config)
         decision = await asyncio.to_thread(self.editor.decide, plain, namespace=namespace)
@@ -666,28 +988,29 @@ class MemEditChatModel(BaseChatModel):
             run.handlers if run else AsyncCallbackManager.configure(config.get("callbacks"), self.callbacks).handlers
         )
         run_id = run.run_id if run else config.get("run_id")
+        manager = AsyncCallbackManager(handlers=handlers)
         if run_id is not None:
-            await AsyncCallbackManager(handlers=handlers).on_custom_event(EVENT, summary(decision), run_id=run_id)
-        parameters = _given(stop or self.stop, self._parameters(kwargs))
-        way = await _abegin(self.editor, messages, decision, _as_base_model(self.llm), namespace, parameters)
-        return decision, *self._goes(way, messages)
+            await manager.on_custom_event(EVENT, summary(decision), run_id=run_id)
+
+        async def tell(way: _Way) -> None:
+            if run_id is not None and (told := await asyncio.to_thread(way.told)) is not None:
+                await manager.on_custom_event(ANSWER, told, run_id=run_id)
+
+        parameters, formed = _given(stop or self.stop, self._parameters(kwargs)), _formed(kwargs)
+        model = _as_base_model(self.llm)
+        way = await _abegin(self.editor, messages, decision, model, namespace, parameters, formed=formed)
+        return way, tell
 
     def _goes(self, way: _Way, messages: list[BaseMessage]) -> tuple[Any, list[BaseMessage]]:
         if way.messages is None:
             return self.llm, messages
-        return BaseModelChat(base=way.model) if way.model is not None else self.llm, way.messages
+        return _AnswererChat(base=way.replies) if way.replies is not None else self.llm, way.messages
 
 
 def _with_namespace(config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The namespace as a parameter: streams of events reach `_stream` past `stream`, and so without a config."""
     named = _namespace(ensure_config(config))
     return {NAMESPACE: named, **kwargs} if named else kwargs
-
-
-def _mark(message: BaseMessage, decision: Decision) -> None:
-    """In scope the reply says so itself; out of scope it is the inner model's, unchanged."""
-    if decision.in_scope:
-        message.response_metadata = {**message.response_metadata, "memedit": summary(decision)}
 
 
 def _one_chunk(result: ChatResult) -> Iterator[ChatGenerationChunk]:
@@ -707,6 +1030,9 @@ class MemEditState(AgentState[Any]):
 
 class MemEditMiddleware(AgentMiddleware[MemEditState, Any, Any]):
     """Edits in an agent: the last human message is judged once, before the loop, and holds for every model call in it.
+
+    Each model call in which an answerer was asked brings the event "memedit_answer", and a mark on the reply. With a
+    `response_format` an answerer's reply is handed to the agent's model as a known answer, so that it comes in that.
 
     `memory` is an EditMemory with the options of Editor, or an Editor. `tools` are offered to the model besides the
     agent's own: `memory_tools(memory)`, for instance.
@@ -734,14 +1060,22 @@ class MemEditMiddleware(AgentMiddleware[MemEditState, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        return handler(self._edited(request))
+        edited, way = self._edited(request)
+        response = handler(edited)
+        if (told := way.told()) is not None:
+            dispatch_custom_event(ANSWER, told)
+        return _marked(response, way)
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
-        return await handler(await asyncio.to_thread(self._edited, request))
+        edited, way = await asyncio.to_thread(self._edited, request)
+        response = await handler(edited)
+        if (told := await asyncio.to_thread(way.told)) is not None:
+            await adispatch_custom_event(ANSWER, told)
+        return await asyncio.to_thread(_marked, response, way)
 
-    def _edited(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+    def _edited(self, request: ModelRequest[Any]) -> tuple[ModelRequest[Any], _Way]:
         """The request with the facts in it; out of scope, or handed back, the very same request."""
         kept = cast("dict[str, Any]", request.state).get("memedit") or {}
         hits, label, namespace = self._standing(kept), kept.get("label", "none"), kept.get("namespace")
@@ -749,26 +1083,27 @@ class MemEditMiddleware(AgentMiddleware[MemEditState, Any, Any]):
             label = "none" if label == "single" else label
             # With nothing in scope only patches are asked: this runs at every step of the agent's loop.
             if label == "none" and not self.editor.retriever(namespace=namespace).of_kind(*serving()):
-                return request
+                return request, _Way()
             if label not in wanted(self.editor.answerer):
-                return request
+                return request, _Way()
         decision = Decision(query=kept["query"], hits=hits, candidates=hits, label=label)
         own = [request.system_message] if request.system_message is not None else []
         given: list[BaseMessage] = [*own, *request.messages]
-        model = _as_base_model(request.model)
+        model, parameters = _as_base_model(request.model), dict(request.model_settings)
+        formed = request.response_format is not None or _formed({**parameters, "tool_choice": request.tool_choice})
         way, assigned = _way(self.editor, given, decision, model, namespace)
-        if assigned is not None and not isinstance(given[-1], HumanMessage):
-            return request  # it has handed back before the first tool was called
-        if way is None:
-            way = _begin(self.editor, given, decision, model, namespace, dict(request.model_settings))
+        if assigned is not None:
+            if not formed and not isinstance(given[-1], HumanMessage):
+                return request, _Way()  # it has handed back before the first tool was called
+            way = _begin(self.editor, given, decision, model, namespace, parameters, formed=formed)
         if way.messages is None:
-            return request
-        if way.model is not None:
-            return request.override(model=_AnswererChat(base=way.model))
+            return request, way
+        if way.replies is not None:
+            return request.override(model=_AnswererChat(base=way.replies)), way
         system, messages = way.messages[0], way.messages[1:]
         if not isinstance(system, SystemMessage):  # all that is brought stands behind earlier turns
-            return request.override(messages=cast("list[Any]", way.messages))
-        return request.override(system_message=system, messages=cast("list[Any]", messages))
+            return request.override(messages=cast("list[Any]", way.messages)), way
+        return request.override(system_message=system, messages=cast("list[Any]", messages)), way
 
     def _standing(self, decided: dict[str, Any]) -> tuple[Hit, ...]:
         """The edits decided on, read afresh: one that was removed since then is gone, also in the middle of a loop."""
@@ -783,20 +1118,35 @@ class MemEditMiddleware(AgentMiddleware[MemEditState, Any, Any]):
         return tuple(hits)
 
 
+def _marked(response: ModelResponse[Any], way: _Way) -> ModelResponse[Any]:
+    """The model's response, its messages marked; the very same where there is nothing to mark."""
+    if way.messages is None or way.replies is not None or not isinstance(response, ModelResponse):
+        return response
+    return replace(response, result=[way.marked(m) if isinstance(m, AIMessage) else m for m in response.result])
+
+
 # ------------------------------------------------------------------------------------------------- retriever and tools
 
 
 class EditRetriever(BaseRetriever):
     """The edits nearest to a query as documents; with `editor`, only those that the query falls under."""
 
-    memory: Any
-    """The EditMemory."""
+    memory: Any = None
+    """The EditMemory; None: the editor's."""
     k: int = 5
     """How many, at most."""
     namespace: str | None = None
     """None: the call's, else the editor's or the default one."""
     editor: Any = None
     """An Editor whose scope decides which edits are given back; None: the nearest, whatever they are."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> EditRetriever:
+        if self.memory is None:
+            if self.editor is None:
+                raise ValueError("give a memory=EditMemory(…) or an editor=Editor(…)")
+            self.memory = self.editor.memory
+        return self
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
         return super().invoke(input, config, **{"namespace": _namespace(ensure_config(config)), **kwargs})
@@ -864,14 +1214,21 @@ def memory_tools(
     """Tools by which a model works on the memory: `look_up`, and with `write` also `remember` and `forget`.
 
     A writing tool does nothing until `confirm(action)` has returned True; `action` says what would be done
-    ("remember" or "forget", "statement", "id", "namespace"). `confirm_by_interrupt` asks whoever runs the graph.
+    ("remember" or "forget", "statement", "id", "namespace"). `confirm_by_interrupt` asks whoever runs the graph. What a
+    model gives that cannot be done is told to it, before anyone is asked: it is no reason for the agent to end.
 
     Raises InputError for `write` without `confirm`: a model never writes unseen.
     """
 
+    from memedit.memory import checked_statement  # late: it brings the database
+
     def look_up(question: str, config: RunnableConfig) -> str:
         """Look up remembered facts that are near a question or a name. Gives one fact a line, with its id."""
-        hits = memory.search(question, k=5, **_named(config))
+        named = _named(config)
+        try:
+            hits = memory.search(question, k=5, **named)
+        except InputError as error:
+            return f"Nothing was looked up: {error}"
         return "\n".join(f"{hit.edit.id}: {hit.edit.statement}" for hit in hits) or "Nothing is remembered."
 
     made = [StructuredTool.from_function(look_up, name="look_up", parse_docstring=False)]
@@ -883,9 +1240,14 @@ def memory_tools(
 
     def remember(statement: str, config: RunnableConfig) -> str:
         """Remember a fact, said as one plain sentence. The user is asked first."""
-        if not ask({"action": "remember", "statement": statement, **_named(config)}):
-            return "The user declined; nothing was remembered."
-        receipt = memory.add(statement, author=author, source="tool", **_named(config))
+        named = _named(config)
+        try:
+            checked_statement(statement)
+            if not ask({"action": "remember", "statement": statement, **named}):
+                return "The user declined; nothing was remembered."
+            receipt = memory.add(statement, author=author, source="tool", **named)
+        except InputError as error:
+            return f"Nothing was remembered: {error}"
         replaced = "; ".join(edit.statement for edit in receipt.superseded)
         return f"Remembered as {receipt.id}." + (f" It takes the place of: {replaced}" if replaced else "")
 
@@ -894,12 +1256,20 @@ def memory_tools(
         edit = _own(memory, id, config)
         if edit is None:
             return f"There is no fact {id}."
+        if edit.state in _GONE:
+            return f"Nothing was forgotten: {edit.id} is {edit.state} already."
         if not ask({"action": "forget", "id": edit.id, "statement": edit.statement, **_named(config)}):
             return "The user declined; nothing was forgotten."
-        memory.remove(edit.id, author=author)
+        try:
+            memory.remove(edit.id, author=author)
+        except InputError as error:  # gone while the user was asked
+            return f"Nothing was forgotten: {error}"
         return f"Forgot: {edit.statement}"
 
     return [*made, StructuredTool.from_function(remember), StructuredTool.from_function(forget)]
+
+
+_GONE = frozenset({"removed", "undone", "purged"})
 
 
 def _named(config: RunnableConfig) -> dict[str, Any]:

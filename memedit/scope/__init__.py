@@ -1,6 +1,7 @@
 """Scopes: does a question fall under an edit? One file each.
 
 A scope looks at a conversation and a memory and returns a Decision. It never changes either, and it never answers.
+Its settings are its fields, and may stand in its name: `serac:variant=cross_attention`, `two_stage:stages=proposer`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from memedit.edits import DEFAULT_NAMESPACE, Decision, Message
 from memedit.errors import InputError
-from memedit.registry import Registry
+from memedit.registry import SettableRegistry, settings_in
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
 
-scopes = Registry(__name__, "scope")
+scopes = SettableRegistry(__name__, "scope")
 
 
 class Scope(Protocol):
@@ -42,17 +43,18 @@ class Scope(Protocol):
 def load_scope(name: str, *, false_fire: float | None = None, calibration: Path | None = None) -> Scope:
     """The scope named so, with a false-fire rate (None: its own) and, where it takes one, a calibration file.
 
-    Raises NotFoundError for an unknown name, InputError for a rate that is none, or that this scope cannot be set to.
+    What the name itself sets (`two_stage:false_fire=0.01`) stands before both. Raises NotFoundError for an unknown
+    name, InputError for a rate that is none, or that this scope cannot be set to, and for a setting that it has not.
     """
     kind = scopes.get(name)
-    takes = signature(kind).parameters
+    takes, said = signature(kind).parameters, settings_in(name)
     given: dict[str, Any] = {}
-    if false_fire is not None:
+    if false_fire is not None and "false_fire" not in said:
         if "false_fire" not in takes:
             fields = ", ".join(takes) or "nothing"
             raise InputError(f"the scope {name!r} is not set by a false-fire rate; it takes: {fields}")
         given["false_fire"] = false_fire
-    if calibration is not None and "calibration" in takes:
+    if calibration is not None and "calibration" in takes and "calibration" not in said:
         given["calibration"] = calibration
     made: Scope = kind(**given)
     return made
