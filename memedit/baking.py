@@ -23,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from memedit.edits import DEFAULT_NAMESPACE, FORGET, Bake, Draft, Edit
+from memedit.edits import DEFAULT_NAMESPACE, FORGET, Bake, Edit
 from memedit.errors import InputError, NotFoundError
 from memedit.patches import KINDS
 
@@ -68,12 +68,13 @@ def fitted_row(
 ) -> Fitted | None:
     """The change for a row that is about to be written; None where the edit is in these weights already.
 
-    Raises NotFoundError for an unknown method, InputError for an unknown setting, for what the method needs and the
-    parse lacks, and for a model whose weights cannot be changed; ModelError where it cannot be loaded.
+    Raises NotFoundError for an unknown method, InputError for one that writes no fact, for a setting that cannot be,
+    for what the method needs and the parse lacks, and for a model whose weights cannot be changed; ModelError where it
+    cannot be loaded.
     """
-    maker = _maker(method, settings)
+    maker = _writer(method, settings)
     _checked_kind(row.kind, row.statement)
-    request = _request(row.statement, row.subject, row.relation, row.target, row.prompt)
+    request = _request(row)
     held = _held(model)
     would = memory.journal.preview(namespace, row)
     standing = _in_force(memory, held, namespace)
@@ -81,7 +82,7 @@ def fitted_row(
         return None
     # What the new fact takes the place of goes out of the weights with it.
     below = [one.seq for one in standing if not set(would.retired).intersection(one.edits)]
-    return _fitted(held, _fit(memory, held, maker, method, [request], below), below)
+    return _fitted(held, _fit(memory, held, maker, method, [held.base.asked(request)], below), below)
 
 
 def bake(
@@ -109,14 +110,14 @@ def bake(
     """
     if batch is not None and batch < 1:
         raise InputError(f"batch is how many edits to fit together, so at least 1, not {batch}")
-    maker = _maker(method, settings or {})
+    maker = _writer(method, settings or {})
     edits, namespace = _edits(memory, ids, namespace)
     skipped: dict[str, str] = {}
     asked: list[tuple[Edit, Request]] = []
     for edit in edits:
         try:
             _checked_kind(edit.kind, edit.statement)
-            asked.append((edit, _request(edit.statement, edit.subject, edit.relation, edit.target, edit.prompt)))
+            asked.append((edit, _request(edit)))
         except InputError as error:
             if ids is not None:
                 raise
@@ -131,7 +132,7 @@ def bake(
     for start in range(0, len(asked), size or 1):
         part = asked[start : start + size]
         below = [one.seq for one in _in_force(memory, held, namespace)]
-        change = _fit(memory, held, maker, method, [request for _, request in part], below)
+        change = _fit(memory, held, maker, method, [held.base.asked(request) for _, request in part], below)
         batches = [([edit.seq for edit, _ in part], _fitted(held, change, below))]
         made += memory.journal.bake(namespace, batches, author=author or memory.author, reason=reason)
         held.changes[made[-1]] = change
@@ -226,7 +227,7 @@ def refit(
         if any(edit.kind == FORGET for edit in edits):
             change = _changes(memory, held, [one.seq])[0]
         else:
-            requests = [_request(e.statement, e.subject, e.relation, e.target, e.prompt) for e in edits]
+            requests = [held.base.asked(_request(edit)) for edit in edits]
             maker = _maker(one.method, _given(one.method, one.settings))
             change = _fit(memory, held, maker, one.method, requests, [*below, *range(-1, -number, -1)])
         batches.append(([edit.seq for edit in edits], _fitted(held, change, below)))
@@ -256,20 +257,22 @@ def forget(
 ) -> tuple[Edit, LanguageModel, Change]:
     """Erase texts (each request's target, behind its prompt) from a model's weights, as an edit of the kind "forget".
 
-    The edit names the texts by their SHA-256 only. -> the edit, the model as it answered before, and the change, which
-    is undone and removed as any; a purge takes it away too, so that the model knows the texts again. Raises as
-    `EditMemory.add` does.
+    The edit says nothing of the texts but how many they are: a hash of one with a known form, such as a phone number,
+    is guessed back. It is told from others by a random number. -> the edit, the model as it answered before, and the
+    change, which is undone and removed as any; a purge takes it away too, so that the model knows the texts again.
+    Raises as `EditMemory.add` does, and InputError for a method that writes facts.
     """
-    from hashlib import sha256
+    from secrets import token_hex
 
     maker = _maker(method, settings or {})
+    if getattr(maker, "writes", True):
+        raise InputError(f"{method} with these settings writes facts and forgets none; use depn, or kn as it erases")
     if not requests:
         raise InputError("say what is to be forgotten")
     held = _held(model)
     below = [one.seq for one in _in_force(memory, held, namespace)]
     change = _fit(memory, held, maker, method, requests, below)
-    named = ", ".join(sha256(request.text.encode()).hexdigest()[:16] for request in requests[:100])
-    statement = f"{_count(len(requests), 'text')} forgotten by {method}: SHA-256 {named}"
+    statement = f"{_count(len(requests), 'text')} forgotten by {method} ({token_hex(8)})"
     edit = memory.add(
         statement, kind=FORGET, namespace=namespace, author=author, reason=reason, fitted=_fitted(held, change, below)
     ).edit
@@ -545,6 +548,18 @@ def _maker(method: str, settings: Mapping[str, Any]) -> Any:
     return make(method, **settings)
 
 
+def _writer(method: str, settings: Mapping[str, Any]) -> Any:
+    """The method, to write facts with. Whoever watches is told what there is to know of it."""
+    from memedit.methods import cautions, require_writing
+    from memedit.weights.watched import tell
+
+    made = _maker(method, settings)
+    require_writing(method, made)
+    for line in cautions(method):
+        tell(line)
+    return made
+
+
 def _given(method: str, settings: Mapping[str, object]) -> dict[str, Any]:
     """Settings that a change recorded, as the method takes them: what it noted besides is left out."""
     from dataclasses import fields
@@ -555,12 +570,11 @@ def _given(method: str, settings: Mapping[str, object]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k in known}
 
 
-def _request(
-    statement: str, subject: str | None, relation: str | None, target: str | None, prompt: str | None
-) -> Request:
+def _request(fact: Edit | Row) -> Request:
+    """The fact in its own words; raises InputError for what it lacks before any model is loaded."""
     from memedit.weights.language_model import request_of
 
-    return request_of(Draft(statement=statement, subject=subject, relation=relation, target=target, prompt=prompt))
+    return request_of(fact)
 
 
 def _checked_kind(kind: str, statement: str) -> None:
@@ -651,19 +665,3 @@ def _named(ids: Sequence[str]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def settings_of(given: Iterable[str]) -> dict[str, Any]:
-    """`layer=5`, `layers=3,4,5`, `average=False`: settings as the command line says them. Raises InputError."""
-    import ast
-
-    found: dict[str, Any] = {}
-    for one in given:
-        name, mark, value = one.partition("=")
-        if not mark or not name.strip():
-            raise InputError(f"{one!r} is no setting; write NAME=VALUE, such as layer=5")
-        try:
-            found[name.strip()] = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):  # a word, such as a file's name
-            found[name.strip()] = value.strip()
-    return found

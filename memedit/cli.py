@@ -73,30 +73,38 @@ class Session:
         return terminal.progress(label, quiet=self.quiet)
 
     @contextmanager
-    def open(self, *, reading: bool = False, create: bool = False) -> Iterator[EditMemory]:
+    def open(self, *, reading: bool = False, create: bool = False, asking: bool = False) -> Iterator[EditMemory]:
         """The memory in force. `reading` promises not to write; `create` makes one that is not there, with a notice.
 
+        With `asking` an empty one, kept nowhere, stands for one that is not there: a mistyped path makes no folder.
         Raises NotFoundError where there is no memory and none is to be made.
         """
+        from tempfile import TemporaryDirectory
+
         from memedit.memory import EditMemory  # SQLAlchemy, 0.3 s
 
         settings = self.settings()
         where, is_url = settings.memory, "://" in settings.memory
-        if not is_url and not Path(where).exists():
-            if not create:
-                raise NotFoundError(
-                    f"there is no memory at {where}; `memedit add` makes one, --memory or MEMEDIT_MEMORY names another"
+        with ExitStack() as stack:
+            if not is_url and not Path(where).exists():
+                known = "`memedit add` makes one, --memory or MEMEDIT_MEMORY names another"
+                if asking:
+                    self.notice(f"there is no memory at {where}, so nothing is remembered; {known}")
+                    where = stack.enter_context(TemporaryDirectory(prefix="memedit-"))
+                elif create:
+                    self.notice(f"no memory at {where} yet: a new one begins")
+                else:
+                    raise NotFoundError(f"there is no memory at {where}; {known}")
+            yield stack.enter_context(
+                EditMemory.open(
+                    where,
+                    encoder=settings.encoder,
+                    store=settings.store,
+                    author=settings.author,
+                    read_only=reading,
+                    parser=settings.parser,
                 )
-            self.notice(f"no memory at {where} yet: a new one begins")
-        with EditMemory.open(
-            where,
-            encoder=settings.encoder,
-            store=settings.store,
-            author=settings.author,
-            read_only=reading,
-            parser=settings.parser,
-        ) as memory:
-            yield memory
+            )
 
     def catch_up(self, memory: EditMemory) -> None:
         """Bring the index up to the journal, with a bar where that takes long."""
@@ -351,6 +359,13 @@ def _words(words: Sequence[str]) -> str:
         raise InputError(f"standard input is not text in {error.encoding}: {error.reason}") from error
 
 
+def _question(words: Sequence[str]) -> str:
+    text = _words(words)
+    if not text.strip():
+        raise InputError('the question is empty; say it behind the verb: memedit ask "Who runs Acme?"')
+    return text
+
+
 def _draft_options(function: Function) -> Function:
     """The options that say outright what would else be parsed from a statement, and where it comes from."""
     options = (
@@ -392,12 +407,33 @@ def _yes(function: Function) -> Function:
     return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(function)
 
 
+def entries_of(package: str, noun: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """For a shell's completion: the names in a registry's folder; no entry is imported."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        from memedit.registry import Registry
+
+        return [name for name in Registry(package, noun).names() if name.startswith(incomplete)]
+
+    return complete
+
+
 def _gate_options(function: Function) -> Function:
     """Options of the verbs that ask a model, or would."""
     options = (
         click.option("--model", metavar="SPEC", help="pocket, hf:NAME, provider:model or scripted:FILE."),
-        click.option("--answerer", metavar="NAME", help="What answers questions that edits bear on [auto]."),
-        click.option("--scope", metavar="NAME", help="What decides whether an edit bears on a question."),
+        click.option(
+            "--answerer",
+            metavar="NAME",
+            shell_complete=entries_of("memedit.answerers", "answerer"),
+            help="What answers questions that edits bear on [auto].",
+        ),
+        click.option(
+            "--scope",
+            metavar="NAME",
+            shell_complete=entries_of("memedit.scope", "scope"),
+            help="What decides whether an edit bears on a question.",
+        ),
         click.option(
             "--false-fire",
             type=float,
@@ -481,15 +517,18 @@ def add(session: Session, statement: tuple[str, ...], as_json: bool, **options: 
 
     An older fact with the same subject and single-valued relation is superseded and stays in the history.
     """
+    from memedit.weights.watched import watched
+
     text, given = _words(statement), _given(**options)
     if "method" in given:
-        from memedit.baking import settings_of
+        from memedit.methods._settings import given as given_settings
 
         given["model"] = session.settings(model=given.get("model")).model
-        given["settings"] = settings_of(given.get("settings", ()))
+        given["settings"] = given_settings(given.get("settings", ()))
     with session.open(create=True) as memory:
         before = memory.journal.head()
-        receipt = memory.add(text, namespace=session.scope_of, **given)
+        with watched(session.progress, session.notice):
+            receipt = memory.add(text, namespace=session.scope_of, **given)
         _show_receipt(session, receipt, new=receipt.edit.seq > before, as_json=as_json)
         if "method" in given:
             _tell_weights(session, memory, receipt.edit)
@@ -515,8 +554,8 @@ def ask(session: Session, question: tuple[str, ...], as_of: datetime | int | Non
 
     `-` reads the question from standard input.
     """
-    text = _words(question)
-    with session.open(create=True) as memory:
+    text = _question(question)
+    with session.open(asking=True) as memory:
         editor = session.editor(memory, **given)
         session.catch_up(memory)
         if as_json:
@@ -561,8 +600,8 @@ def explain(
     """
     from memedit.edits import Message
 
-    text = _words(question)
-    with session.open(create=True) as memory:
+    text = _question(question)
+    with session.open(asking=True) as memory:
         editor = session.editor(memory, **given)
         session.catch_up(memory)
         messages = [Message("user", text)]
@@ -747,12 +786,14 @@ def undo(session: Session, yes: bool, as_json: bool, **given: Any) -> None:
             if [r.id for r in memory.preview_undo(**which)] != [r.id for r in found]:
                 raise InputError("the memory has changed in the meantime, and nothing was undone; run it again")
         undone = memory.undo(**which)
+        made = memory.log(session.scope_of, limit=1)[0].id
         _tell_weights(session, memory)
     if as_json:
-        terminal.emit({"undone": undone})
+        terminal.emit({"undone": undone, "record": made})
         return
     for record in undone:
         terminal.line(record.id, f"undone: {record.op}", _acts_on(record))
+    session.notice(f"undone by {made}; `memedit undo --id {made}` brings it back")
 
 
 def _count(number: int, noun: str) -> str:
@@ -819,15 +860,23 @@ def purge(session: Session, yes: bool, as_json: bool, **given: Any) -> None:
         else:
             meant = memory.list(namespace=session.scope_of, state="all", **which)
         meant = [edit for edit in meant if edit.state != "purged"]
-        if not meant:
+        acts = "author" in which and memory.journal.signed(session.scope_of, which["author"])
+        if not meant and not acts:
             raise NotFoundError("there are no such edits, so nothing was erased")
         if not yes:
             for edit in meant[:20]:
                 session.notice(f"would erase {edit.id}  {edit.statement}")
             if len(meant) > 20:
                 session.notice(f"and {len(meant) - 20:,} more")
-            terminal.confirm(f"Erase {_count(len(meant), 'edit')} for good?", yes=False)
+            what = "" if "author" not in which else f", and the name {which['author']} from all records,"
+            terminal.confirm(f"Erase {_count(len(meant), 'edit')}{what} for good?", yes=False)
         erased = memory.purge(**which, namespace=session.scope_of)
+        if "subject" in which:
+            still = memory.list(namespace=session.scope_of, state="all", text=which["subject"])
+            for edit in still[:20]:
+                session.notice(f"still mentions it: {edit.id}  {edit.statement}")
+            if still:
+                session.notice("these edits are about something else; purge them by --id where they are to go too")
         _tell_weights(session, memory)
     from memedit.chat import erase_history
 

@@ -357,6 +357,17 @@ class Index:
                 break
         return None
 
+    def fault(self) -> str | None:
+        """Why the index files cannot be used; None where they can, or where there are none."""
+        store = self._new_store()
+        if self.folder is None or not isinstance(store, Persistent) or not (self.folder / SIDECAR).exists():
+            return None
+        try:
+            self._read(store, self.journal.head(), self.journal.generation(self.namespace))
+        except (IndexFileError, OSError) as error:
+            return str(error)
+        return None
+
     def _read(self, store: Persistent, head: int, generation: int) -> Held:
         """Raises IndexFileError for files that are damaged or of something else, OSError where they cannot be read."""
         assert self.folder is not None

@@ -831,6 +831,13 @@ class Journal:
         self.scrub()
         return len(seqs), namespace
 
+    def signed(self, namespace: str, author: str) -> bool:
+        """Whether any record of the namespace, of whatever operation, bears this author's name."""
+        with self._reading() as connection:
+            number = self._number(connection, namespace)
+            query = sa.select(record.c.seq).where(record.c.namespace == number, record.c.author == author).limit(1)
+            return connection.execute(query).first() is not None
+
     def scrub(self) -> None:
         """Take the bytes of what was purged out of the database's files and backups, where that is still due.
 
@@ -1021,15 +1028,15 @@ class Journal:
             raise InputError(f"{goal} is the database itself; name another file")
         try:
             goal.parent.mkdir(parents=True, exist_ok=True)
+            goal.with_name(goal.name + ".part").write_bytes(b"")
         except OSError as error:
-            raise JournalError(f"the folder {goal.parent} cannot be made: {error.strerror}") from error
+            raise JournalError(f"the backup cannot be written to {goal}: {error.strerror}") from error
         if self.obstacle is None:
             with self._writing() as writer:  # first, so that no copy is ever unknown
                 row = {"path": str(goal), "created_at": self.clock(), "purged": writer.head}
                 writer.connection.execute(sa.delete(backup_).where(backup_.c.path == str(goal)))
                 writer.connection.execute(sa.insert(backup_).values(row))
         part = goal.with_name(goal.name + ".part")
-        part.unlink(missing_ok=True)
         with explained(self.where):
             connection = self._engine.raw_connection()
             try:

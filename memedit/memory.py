@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
 from memedit.edits import DEFAULT_NAMESPACE, FORGET, Bake, Draft, Edit, Hit, Receipt, Record, State
-from memedit.errors import InputError, JournalError, NotFoundError
+from memedit.errors import InputError, JournalError, MemEditError, NotFoundError
 from memedit.fold import fold
 from memedit.journal import Journal
 from memedit.patches import KINDS, checked
@@ -325,7 +325,7 @@ class EditMemory:
         at = self.journal.at(as_of)
         seq, name, op = self.journal.resolve(id)
         if op not in EDITS:
-            raise InputError(f"{name} is a record of the operation {op!r}, not an edit; see `memedit history --id`")
+            raise InputError(f"{name} is a record of the operation {op!r}, not an edit; see `memedit history {name}`")
         if at.n is not None and seq > at.n:
             raise NotFoundError(f"{name} was written later, as number {seq}; as of then the journal ended at {at.n}")
         return self.journal.find(seqs=[seq], at=at)[0]
@@ -671,20 +671,26 @@ class EditMemory:
 
     def _check_index(self, namespace: str, repair: bool) -> Findings:
         live = self.journal.live_count(namespace)
-        found = []
-        known = self.journal.encoders()
-        if live and known:
-            best = max(self.journal.vector_count(identity, namespace) for identity, _, _ in known)
-            if best < live:
-                what = f"namespace {namespace!r}: {live - best:,} of {live:,} edits have no vectors yet"
-                found.append(Finding("note", what, "The next search encodes them."))
-        if self._encoder is not None:
-            foreign = [identity for identity, _, _ in known if identity != self._encoder.identity]
-            if foreign:
-                what = f"vectors of another encoder are kept as well: {', '.join(foreign)}"
-                found.append(Finding("note", what, "They serve when that encoder is used again."))
-        if repair and live and self._encoder is not None:
+        known = [identity for identity, _, _ in self.journal.encoders()]
+        if not live or not known:
+            return []
+        try:
+            identity = self.encoder.identity
+        except MemEditError as error:
+            return [Finding("error", f"the encoder cannot be loaded: {error}", "Searching needs it.")]
+        if repair:
             self.rebuild(namespace)
+        found = []
+        fault = self._index(namespace).fault()
+        if fault is not None:
+            what = f"namespace {namespace!r}: the index files cannot be used: {fault}"
+            found.append(Finding("warning", what, "The next search makes them anew; so does: memedit doctor --repair"))
+        if missing := live - self.journal.vector_count(identity, namespace):
+            what = f"namespace {namespace!r}: {missing:,} of {live:,} edits have no vectors yet"
+            found.append(Finding("note", what, "The next search encodes them."))
+        if foreign := [other for other in known if other != identity]:
+            what = f"vectors of another encoder are kept as well: {', '.join(foreign)}"
+            found.append(Finding("note", what, "They serve when that encoder is used again."))
         return found
 
     def _check_conflicts(self, namespace: str) -> Findings:

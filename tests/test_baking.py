@@ -422,6 +422,13 @@ def test_nothing_is_written_where_it_cannot_be(memory: EditMemory, model: Huggin
         memory.add(f"{CAPITAL} Brill", method="ft_m", model=model, settings={"knob": 1})
     with pytest.raises(InputError, match="no layer 9"):
         memory.add(f"{CAPITAL} Brill", method="ft_m", model=model, settings={"layer": 9})
+    with pytest.raises(InputError, match=r"setting steps of ft_m takes a whole number.* not 'abc'"):
+        memory.add(f"{CAPITAL} Brill", method="ft_m", model=model, settings={"steps": "abc"})
+    for name, given in (("depn", {}), ("kn", {"operation": "suppress"}), ("kn", {"operation": "erase"})):
+        with pytest.raises(InputError, match=r"writes no fact.*`memedit forget`"):
+            memory.add(f"{CAPITAL} Brill", method=name, model=model, settings=given)
+        with pytest.raises(InputError, match=r"writes no fact.*`memedit forget`"):
+            baking.bake(memory, method=name, model=model, settings=given)
     with pytest.raises(InputError, match="shows no weights"):
         memory.add(f"{CAPITAL} Brill", method="ft_m", model=Scripted({}))
     with pytest.raises(ModelError, match="no folder"):
@@ -481,6 +488,10 @@ def test_what_is_forgotten_is_an_edit_too(memory: EditMemory, model: HuggingFace
     edit, held, change = baking.forget(memory, [secret], model=model, settings={"neurons": 4})
     assert (edit.kind, change.method, len(in_force(memory))) == ("forget", "depn", 2)
     assert "Cardun" not in edit.statement
+    again, *_ = baking.forget(memory, [secret], model=model, settings={"neurons": 4}, namespace="other")
+    assert again.statement != edit.statement  # nothing in it is made from the text, so that none can be guessed back
+    with pytest.raises(InputError, match="writes facts and forgets none"):
+        baking.forget(memory, [secret], model=model, method="kn")
     assert memory.bakes()[1].stale is False
     twin = Editor(memory, model, scope=Named()).standing().model
     assert isinstance(twin, HuggingFace)
@@ -598,15 +609,6 @@ WithWeights.TestCase.settings = settings(AgainstFold.TestCase.settings, max_exam
 TestWithWeights = WithWeights.TestCase
 
 
-def test_settings_as_the_command_line_says_them() -> None:
-    given = ("layer=5", "layers=3,4", "rate=1e-3", "average=False", "corpus=text.txt", "seed = 7")
-    assert baking.settings_of(given) == {
-        **{"layer": 5, "layers": (3, 4), "rate": 1e-3, "average": False, "corpus": "text.txt", "seed": 7},
-    }
-    with pytest.raises(InputError, match="NAME=VALUE"):
-        baking.settings_of(["layer"])
-
-
 # ------------------------------------------------------------------------------------------------------------ the CLI
 
 
@@ -662,7 +664,23 @@ def test_a_day_on_the_command_line(run: Run, folder: Path, tmp_path: Path) -> No
     assert "nothing was to be done" in run("unbake", "--all").stderr
     for wrong in (["bake"], ["bake", other, "--all"], ["unbake"], ["add", "x is y", "--set", "layer=1"]):
         run(*wrong, code=2)
+    for wrong in (["--set", "steps=abc"], ["--set", "colour=1"], ["--set", "layer"], ["--method", "depn"]):
+        run("add", f"{CAPITAL} Dorne", "--method", "ft_m", *wrong, code=2)
+        run("bake", "--all", "--method", "ft_m", *wrong, code=2)
     run("purge", "--id", other, "--yes")
+
+
+def test_who_takes_rome_is_told_of_r_rome(run: Run) -> None:
+    few = ["--set=texts=2", "--set=steps=1", "--set=layer=0"]
+    told = run("add", f"{CAPITAL} Brill", "--method", "rome", *few).stderr
+    assert "take it unless you mean to study the flaw" in told
+    assert "tokens (text that the model wrote itself) for 64 neurons" in told
+    assert "flaw" not in run("add", f"{RIVER} Brill", "--method", "r_rome", *few).stderr
+    run("add", "Vela Marsh plays in Dorne")
+    told = run("bake", "--all", "--method", "rome", *few).stderr
+    assert told.count("study the flaw") == 1
+    quiet = run("add", "Vela Marsh was born in Dorne", "--method", "rome", *few, "--quiet").stderr
+    assert "flaw" not in quiet
 
 
 def test_reading_and_undoing_load_no_torch(memory: EditMemory, model: HuggingFace, tmp_path: Path) -> None:

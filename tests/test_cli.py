@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from memedit.cli import Moment, cli
+from memedit.encoders.letters import Letters
 from memedit.errors import JournalError
 from memedit.memory import EditMemory
 
@@ -224,6 +225,15 @@ def test_purge_erases_by_id_author_and_subject(run: Run, tmp_path: Path) -> None
         assert "Strelsau" not in run("list", "--state", "all", "--json").stdout
     assert not state.exists()
     assert "memedit: " in run("purge", "--author", "anthony", "--yes", code=2).stderr
+    gone = add(run, "The capital of Borduria is Szohod")
+    run("remove", gone, "--author", "hergé", "--yes")
+    assert json.loads(run("purge", "--author", "hergé", "--yes", "--json").stdout) == {"purged": 0}
+    assert "hergé" not in run("history", gone).stdout
+    add(run, "The CEO of Acme is Jane Roe")
+    add(run, "The mother tongue of Jane Roe is French")
+    said = run("purge", "--subject", "Jane Roe", "--yes").stderr
+    assert "still mentions it" in said
+    assert "The CEO of Acme is Jane Roe" in said
     assert "one of" in run("purge", "--yes", code=2).stderr
 
 
@@ -293,9 +303,37 @@ def test_an_unknown_model_scope_or_answerer_is_named(run: Run) -> None:
     assert "false_fire" in run("ask", "Who?", "--false-fire", "7", code=2).stderr
 
 
-def test_asking_where_no_memory_is_begins_one_and_says_so(run: Run, tmp_path: Path) -> None:
-    assert "no memory" in run("ask", "Who?").stderr
-    assert (tmp_path / "facts").is_dir()
+@pytest.mark.parametrize("verb", ["ask", "explain"])
+def test_asking_where_no_memory_is_makes_none_and_says_so(run: Run, tmp_path: Path, verb: str) -> None:
+    assert "no memory" in run(verb, "Who?").stderr
+    assert not (tmp_path / "facts").exists()
+
+
+@pytest.mark.parametrize("verb", ["ask", "explain", "search"])
+def test_an_empty_question_is_refused(run: Run, verb: str) -> None:
+    add(run, "The capital of Ruritania is Strelsau")
+    assert "empty" in run(verb, "  ", code=2).stderr
+
+
+def test_an_undo_says_how_it_is_undone(run: Run) -> None:
+    add(run, "The capital of Ruritania is Strelsau")
+    made = json.loads(run("undo", "--last", "1", "--yes", "--json").stdout)["record"]
+    assert statements(run) == []
+    said = run("undo", "--id", made, "--yes").stderr
+    assert statements(run) == ["The capital of Ruritania is Strelsau"]
+    assert "brings it back" in said
+    assert f"memedit history {made}" in run("show", made, code=2).stderr
+
+
+def test_doctor_names_vectors_of_another_encoder(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(run, "The capital of Ruritania is Strelsau")
+    run("search", "Ruritania")
+    assert "another encoder" not in run("doctor").stdout
+    with EditMemory.open("facts", encoder=Letters(32)) as memory:
+        memory.sync()
+    assert "another encoder" in run("doctor").stdout
+    monkeypatch.setenv("MEMEDIT_ENCODER", "nonesuch")
+    assert "cannot be loaded" in run("doctor", code=3).stdout
 
 
 # Looking
@@ -537,6 +575,13 @@ def test_moments() -> None:
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_completion_scripts(run: Run, shell: str) -> None:
     assert "_MEMEDIT_COMPLETE" in run("completion", shell).stdout
+
+
+def test_names_of_answerers_and_scopes_complete() -> None:
+    options = {option.name: option for option in verbs()["ask"].params}
+    context = click.Context(verbs()["ask"])
+    for name, begun, whole in (("answerer", "mem", ["mem_prompt"]), ("scope", "two", ["two_stage"])):
+        assert [item.value for item in options[name].shell_complete(context, begun)] == whole
 
 
 def test_ids_complete(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -373,12 +373,12 @@ def test_a_folder_that_may_not_be_written(place: Path) -> None:
     try:
         if os.geteuid() == 0:  # for root nothing is forbidden; a file in the way stands for it
             readonly = place / "script.json"
-        for verb in (["add", "The capital of Ruritania is Strelsau"], ["ask", "Who?"]):
+        for verb, code in ((["add", "The capital of Ruritania is Strelsau"], 3), (["ask", "Who?"], 0)):
             done = subprocess.run(
                 [*COMMAND, "--memory", str(readonly / "facts"), *verb], cwd=place, capture_output=True, text=True
             )
-            assert done.returncode == 3, done.stderr
-            assert done.stderr.splitlines()[-1].startswith("memedit: ")
+            assert done.returncode == code, done.stderr  # asking writes nothing: without a memory nothing is remembered
+            assert "memedit: " in done.stderr if code else "no memory" in done.stderr
             assert "Traceback" not in done.stderr
     finally:
         (place / "readonly").chmod(0o755)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -296,3 +297,18 @@ def test_states_are_joined_row_below_row() -> None:
     assert torch.equal(joined["keys.1"], torch.cat([one.state["keys.1"], two.state["keys.1"]]))
     assert state_of([two])["keys.2"].shape == (3, 4)
     assert state_of([]) == {}
+
+
+def test_a_change_is_on_the_cpu_wherever_it_was_fitted() -> None:
+    """Of tensors elsewhere there are none on this machine: some that say so."""
+
+    class Elsewhere(Tensor):
+        def cpu(self, *_: Any) -> Tensor:
+            return self.as_subclass(Tensor)
+
+    left, right, full = (torch.ones(shape).as_subclass(Elsewhere) for shape in ((3, 1), (1, 2), (3, 2)))
+    change = Change("m", {}, "h", (Delta("a", left, right), Delta("b", full=full)), state={"keys": full})
+    held = [*change.deltas[0].factors, change.deltas[1].full, change.state["keys"]]
+    assert all(type(tensor) is Tensor for tensor in held)
+    here = Delta("a", torch.ones(3, 1), torch.ones(1, 2))
+    assert Change("m", {}, "h", (here,)).deltas[0] is here

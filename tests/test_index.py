@@ -200,6 +200,9 @@ def test_damaged_files_are_made_anew(a_large_memory: Path, damage: Callable[[Pat
         vectors = files(memory)[0]
     damage(vectors, vectors.with_name(SIDECAR))
     with EditMemory.open(a_large_memory, encoder=encoder) as memory:
+        found = [finding.level for finding in memory.doctor()]
+        assert found == ([] if damage is DAMAGE["sidecar deleted"] else ["warning"])
+    with EditMemory.open(a_large_memory, encoder=encoder) as memory:
         assert_complete(memory, 50)
         assert len(index_of(memory).notes) == (damage is not DAMAGE["sidecar deleted"])
         assert encoder.texts == 51  # the queries: the vectors come from the journal

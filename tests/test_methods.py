@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from time import perf_counter
@@ -16,13 +18,14 @@ import torch
 from tiny import CAUSAL, FAMILIES, REQUESTS
 
 from memedit.errors import InputError, NotFoundError
-from memedit.methods import make, methods
-from memedit.methods._settings import Shape, layers_for, settings_of
+from memedit.methods import cautions, make, methods, require_writing, writers
+from memedit.methods._settings import MEASURED, Shape, chosen, given, layers_for, settings_of
 from memedit.weights.change import Change, applied, edited, state_of, view
 from memedit.weights.language_model import LanguageModel, Request
 from memedit.weights.passes import timed
 from memedit.weights.rows import probabilities
 from memedit.weights.value import Search, search
+from memedit.weights.watched import tell, watched
 
 OURS = ("fine_tune", "ft_l", "ft_m", "lora", "rome", "r_rome", "memit", "pmet", "emmet", "alphaedit")
 """Knowledge neurons and erasure make other promises, tested beside them."""
@@ -269,6 +272,103 @@ def test_a_corpus_of_ones_own(tmp_path: Path) -> None:
     assert change.notes["corpus_hash"] != fit("r_rome", tiny.shared("gpt2")).notes["corpus_hash"]
 
 
+def test_settings_as_the_command_line_has_them() -> None:
+    texts = ("layer=5", "rate=1e-3", "average=false", "corpus=1984", "seed = 7", "steps=none")
+    assert given(texts) == {
+        **{"layer": "5", "rate": "1e-3", "average": "false", "corpus": "1984", "seed": "7", "steps": "none"},
+    }
+    made: Any = make("r_rome", **given(texts))
+    found = (made.layer, made.rate, made.average, made.corpus, made.seed, made.steps)
+    assert found == (5, 1e-3, False, "1984", 7, None)
+    assert [type(one) for one in found[:5]] == [int, float, bool, str, int]
+    for said, layers in (("3,4,5", (3, 4, 5)), ("[3, 4]", (3, 4)), ("(3,)", (3,)), ("1", (1,))):
+        assert make("memit", **given([f"layers={said}"])).layers == layers  # type: ignore[attr-defined]
+    assert make("memit", layers=[1, 2]).layers == (1, 2)  # type: ignore[attr-defined]  # as a change has recorded it
+    assert make("kn", operation="erase").operation == "erase"  # type: ignore[attr-defined]
+    for wrong in ("layer", "=5"):
+        with pytest.raises(InputError, match="NAME=VALUE"):
+            given([wrong])
+    with pytest.raises(InputError, match="layer is given twice, as '5' and as '6'"):
+        given(["layer=5", "layer=6"])
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "takes"),
+    [
+        ("r_rome", "average", "maybe", "true or false"), ("r_rome", "average", 1, "true or false"),
+        ("rome", "steps", "abc", "a whole number or none"), ("rome", "steps", "2.5", "a whole number or none"),
+        ("rome", "layer", True, "a whole number or none"), ("rome", "layer", "3,4", "a whole number or none"),
+        ("rome", "rate", "fast", "a number or none"), ("rome", "rate", "nan", "a number or none"),
+        ("rome", "corpus", 5, "a text or none"), ("rome", "ridge", None, "a number"),
+        ("memit", "layers", "a,b", "whole numbers with commas between"), ("memit", "layers", 1.5, "whole numbers"),
+        ("kn", "operation", "praise", "one of update, suppress, enhance, erase"),
+        ("lora", "rank", "0", "is 1 or more"), ("ft_m", "batch", 0, "is 1 or more"), ("rome", "clamp", "-1", "is 0 or"),
+    ],
+)  # fmt: skip
+def test_a_setting_of_another_type_is_refused_by_name(name: str, setting: str, value: Any, takes: str) -> None:
+    with pytest.raises(InputError) as refused:
+        make(name, **{setting: value})
+    assert f"the setting {setting} of {name} " in str(refused.value)
+    assert takes in str(refused.value)
+    assert repr(value) in str(refused.value)
+
+
+def test_only_what_writes_is_taken_to_write() -> None:
+    assert writers() == [name for name in methods.names() if name != "depn"]
+    for name in writers():
+        require_writing(name, make(name))
+    for name, settings in (("depn", {}), *(("kn", {"operation": one}) for one in ("suppress", "enhance", "erase"))):
+        with pytest.raises(InputError, match=rf"{name}.* writes no fact.*`memedit forget`"):
+            require_writing(name, make(name, **settings))
+
+
+def test_of_rome_only_the_published_one_has_a_caution() -> None:
+    assert [name for name in methods.names() if cautions(name)] == ["rome"]
+    assert "r_rome" in cautions("rome")[0]
+
+
+class Watching:
+    """Whoever watches: the bars that were shown, how far they went, and what was told."""
+
+    def __init__(self) -> None:
+        self.went: dict[str, list[tuple[int, int | None]]] = {}
+        self.told: list[str] = []
+
+    @contextmanager
+    def bar(self, label: str) -> Iterator[Any]:
+        yield lambda done, total=None: self.went.setdefault(label, []).append((done, total))
+
+
+@pytest.mark.parametrize("name", LOCATED)
+def test_who_watches_sees_the_covariance_and_is_told_where_text_is_short(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMEDIT_CACHE", str(tmp_path / "cache"))
+    seen, model = Watching(), tiny.build("gpt2")
+    with watched(seen.bar, seen.told.append):
+        change = fit(name, model, texts=2, **({"threshold": 1e9} if name == "alphaedit" else {}))
+        again = fit(name, model, texts=2, **({"threshold": 1e9} if name == "alphaedit" else {}))
+    tell("to nobody")
+    assert seen.went == {"keys' covariance": [(2, 2), (2, 2)]}  # the text that the model writes, then its keys; once
+    (line,) = seen.told
+    assert (change.notes["tokens"], change.notes["neurons"]) == (again.notes["tokens"], 64)
+    assert f"over {change.notes['tokens']:,} tokens (text that the model wrote itself) for 64 neurons and" in line
+    assert "wants 640" in line
+    assert "--set corpus=FILE" in line
+
+
+def test_enough_text_is_passed_over_and_a_short_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("The river of Ostland is green .\n" * 3)
+    (tmp_path / "long.txt").write_text("The river of Ostland is green .\n" * 100)
+    seen, model = Watching(), tiny.shared("gpt2")
+    with watched(seen.bar, seen.told.append):
+        assert fit("r_rome", model, corpus=str(tmp_path / "long.txt"), texts=None).notes["tokens"] == 700
+    assert seen.told == []
+    with watched(seen.bar, seen.told.append):
+        fit("r_rome", model, corpus=str(tmp_path / "short.txt"))
+    assert "over 21 tokens (short.txt)" in seen.told[0]
+
+
 def test_lora_without_peft_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(InputError, match=r"pip install 'memedit\[lora\]'"):
@@ -300,6 +400,9 @@ def test_the_command_lists_all_of_them_without_torch() -> None:
     assert "down projection" in layer["about"]
     assert listed["r_rome"]["family"] == "locate-then-edit"
     assert "t5" in listed["lora"]["models"]
+    assert {"t5", "bart", "bert"} == {*listed["lora"]["models"]} - {*listed["lora"]["asked"]}
+    assert [name for name, row in listed.items() if not row["writes"]] == ["depn"]
+    assert "r_rome" in listed["rome"]["caution"]
     assert "t5" not in listed["memit"]["models"]
 
 
@@ -309,7 +412,8 @@ def test_the_command_lists_all_of_them_without_torch() -> None:
         ("r_rome", "gpt2", 48, (17,)), ("rome", "gpt2", 24, (8,)), ("r_rome", "gptj", 28, (5,)),
         ("rome", "gpt_neox", 44, (15,)), ("emmet", "llama", 32, (5,)), ("memit", "gpt2", 48, (13, 14, 15, 16, 17)),
         ("memit", "gptj", 28, (3, 4, 5, 6, 7, 8)), ("alphaedit", "llama", 32, (4, 5, 6, 7, 8)),
-        ("ft_l", "gpt2", 48, (0,)), ("fine_tune", "llama", 32, (29, 30, 31)),
+        ("ft_l", "gpt2", 48, (0,)), ("ft_l", "gptj", 28, (0,)), ("fine_tune", "llama", 32, (29, 30, 31)),
+        ("ft_m", "gptj", 28, (21,)), ("ft_m", "llama", 32, (21,)), ("ft_m", "gpt2", 48, (17,)),
     ],
 )  # fmt: skip
 def test_layers_are_those_of_the_papers(name: str, family: str, depth: int, layers: tuple[int, ...]) -> None:
@@ -323,3 +427,34 @@ def test_any_other_model_has_layers_too() -> None:
                 found = layers_for(name, Shape(family, depth, 64))
                 assert found
                 assert all(0 <= layer < depth for layer in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "depth", "wanted"),
+    [
+        ("memit", "gpt2", 48, {"covariance_weight": 20_000, "clamp": 0.75, "decay": 0.5, "steps": 20}),
+        ("memit", "gptj", 28, {"covariance_weight": 15_000}), ("memit", "llama", 32, {"clamp": 4, "decay": 1e-3}),
+        ("rome", "gpt2", 24, {"clamp": 3}), ("r_rome", "gpt2", 24, {"clamp": 3}), ("rome", "gpt2", 48, {"clamp": 4}),
+        ("emmet", "gpt2", 48, {"covariance_weight": 1_000}), ("emmet", "gptj", 28, {"covariance_weight": 1}),
+        ("pmet", "gptj", 28, {"kl": 1, "rate": 0.2, "clamp": 0.75, "covariance_weight": 6_000, "steps": 30}),
+        ("pmet", "gpt_neox", 44, {"kl": 0.8, "rate": 0.5, "clamp": 0.8, "covariance_weight": 15_000, "steps": 30}),
+        ("ft_l", "gptj", 28, {"epsilon": 5e-5, "layer": 0}), ("ft_l", "gpt2", 48, {"epsilon": 5e-4, "layer": 0}),
+        ("alphaedit", "llama", 32, {"rate": 0.1, "threshold": 2e-2, "penalty": 1}),
+    ],
+)  # fmt: skip
+def test_settings_are_those_of_the_papers(
+    name: str, family: str, depth: int, wanted: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memedit.methods._settings.shape_of", lambda model: Shape(family, depth, 64))
+    found: Any = chosen(make(name), tiny.shared("gpt2"))
+    assert {key: getattr(found, key) for key in wanted} == wanted
+    said: Any = chosen(make(name, seed=3), tiny.shared("gpt2"))
+    assert said.seed == 3
+
+
+def test_what_was_measured_goes_before_what_was_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    (shape,) = MEASURED
+    monkeypatch.setattr("memedit.methods._settings.shape_of", lambda model: shape)
+    for name, measured in MEASURED[shape].items():
+        found: Any = chosen(make(name), tiny.shared("gpt2"))
+        assert {key: getattr(found, key) for key in measured} == measured

@@ -21,7 +21,7 @@ from memedit.weights.change import Change, edited, view
 from memedit.weights.covariance import Moments, corpus_of, moments
 from memedit.weights.language_model import LanguageModel, Request
 from memedit.weights.layout import layout_of
-from memedit.weights.rows import exact, join, probabilities, row_of, states
+from memedit.weights.rows import exact, probabilities, row_of, states
 from memedit.weights.tokens import subject_span
 from memedit.weights.trace import Trace
 from memedit.weights.value import Search, contexts, rows_of, search
@@ -212,7 +212,7 @@ def test_alphaedit_in_a_model_leaves_ordinary_keys_alone() -> None:
     corpus = corpus_of(["The river of Ostland is green", "Vela Marsh was born in Dorne"])
     held = moments(model, [0, 1], corpus)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("memedit.methods._located.Bench.corpus", lambda bench: corpus)
+        patch.setattr("memedit.methods._located.Bench.corpus", lambda bench, progress=None: corpus)
         change = make("alphaedit", **{**SEARCH, "layers": (0, 1), "threshold": 1e-9, "penalty": 0.1}).fit(
             model, REQUESTS[:1]
         )
@@ -251,8 +251,8 @@ def plain_loss(
     for context in before:
         prompt = context + request.prompt
         start = len(model.tokenizer(prompt)["input_ids"])
-        tokens = model.tokenizer(join(prompt, request.target))["input_ids"]
-        scores = run(join(prompt, request.target), prompt, delta)
+        tokens = model.tokenizer(f"{prompt} {request.target}")["input_ids"]
+        scores = run(f"{prompt} {request.target}", prompt, delta)
         likelihoods.append(
             sum(float(scores[at - 1, tokens[at]]) for at in range(start, len(tokens))) / (len(tokens) - start)
         )

@@ -11,7 +11,7 @@ import pytest
 from memedit.edits import Message
 from memedit.errors import InputError, ModelError, NotFoundError
 from memedit.models import BaseModel, load_model
-from memedit.models.hugging_face import HuggingFace, _until, render_completion
+from memedit.models.hugging_face import HuggingFace, _until, load_pretrained, render_completion
 from memedit.models.langchain import Langchain, from_langchain, to_langchain
 from memedit.models.scripted import Scripted
 
@@ -221,6 +221,23 @@ def test_models_that_cannot_be_loaded(tiny: Path, tmp_path: Path, monkeypatch: p
         load_model(f"hf:{tiny / 't5'}")
     with pytest.raises(ModelError, match="pocket model is not in"):
         load_model(f"pocket:{tmp_path}")
+
+
+@pytest.mark.parametrize("parts", [{"architectures": ["BertForMaskedLM"]}, {"architectures": None}])
+def test_masked_models_are_not_asked(tmp_path: Path, parts: dict[str, Any]) -> None:
+    from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel, BertTokenizerFast
+
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "sky", "blue"]))
+    BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    BertForMaskedLM(BertConfig(vocab_size=7, **size)).save_pretrained(tmp_path)
+    told = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**told, **parts}))
+    with pytest.raises(ModelError, match=r"is a masked model.*\(bert\); memedit asks causal language models"):
+        load_model(f"hf:{tmp_path}")
+    assert type(load_pretrained(str(tmp_path), "float32", causal=False)[1]) is BertForMaskedLM
+    BertLMHeadModel(BertConfig(vocab_size=7, is_decoder=True, **size)).save_pretrained(tmp_path)
+    assert load_model(f"hf:{tmp_path}").count_tokens("sky blue") == 2
 
 
 def test_stops_that_span_pieces() -> None:

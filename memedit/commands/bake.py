@@ -48,15 +48,18 @@ def command(
     journal: undo, remove, purge and --as-of work on them as on any other.
     """
     from memedit import baking
+    from memedit.methods._settings import given as given_settings
+    from memedit.weights.watched import watched
 
     if bool(ids) == everything:
         raise InputError("say which edits: some ids, or --all")
-    with session.open() as memory, session.progress("fitting") as report:
+    watching = watched(session.progress, session.notice)
+    with session.open() as memory, watching, session.progress("fitting") as report:
         done = baking.bake(
             memory,
             None if everything else ids,
             model=session.settings(model=model).model,
-            settings=baking.settings_of(settings),
+            settings=given_settings(settings),
             namespace=session.scope_of,
             progress=report,
             **given,

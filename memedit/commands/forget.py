@@ -49,7 +49,7 @@ def command(
     """Forget private texts (right to be forgotten).
 
     The neurons that carry the texts together are found and silenced. The model itself is not written: the change goes
-    into the journal as an edit, which names the texts by hash only and is undone as any; or, with --out, into a file.
+    into the journal as an edit, which says nothing of the texts and is undone as any; or, with --out, into a file.
     """
     if file is not None and not file.is_file():
         raise NotFoundError(f"there is no file {file}")
@@ -58,13 +58,14 @@ def command(
     if not wanted:
         raise InputError("say what is to be forgotten: TEXT or --file FILE")
     from memedit.methods import make
+    from memedit.methods._settings import given as given_settings
     from memedit.weights.change import edited
     from memedit.weights.exposure import exposures, private
     from memedit.weights.language_model import load
 
     requests = [private(text, secret) for text in wanted]
     kept = [private(text) for text in keep]
-    given = {**METHODS[method], **_given(settings)}
+    given = {**METHODS[method], **given_settings(settings)}
     made, spec = make(method, **given), session.settings(model=model).model
     if out is None:
         from memedit.baking import forget
@@ -108,22 +109,6 @@ def command(
     rows = [(one["text"], *_columns(one["before"], one["after"])) for one in report["forgotten"]]
     rows += [(f"(kept) {one['text']}", f"{one['before']:.3g} → {one['after']:.3g}", "", "") for one in report["kept"]]
     terminal.table(("text", "perplexity", "reciprocal rank", "exposure"), rows, wide=0)
-
-
-def _given(settings: tuple[str, ...]) -> dict[str, Any]:
-    """Settings from NAME=VALUE; a value is JSON where it reads as that, else text. Raises InputError without the =."""
-    from json import JSONDecodeError, loads
-
-    made: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise InputError(f"a setting is NAME=VALUE, not {setting!r}")
-        try:
-            made[name] = loads(value)
-        except JSONDecodeError:
-            made[name] = value
-    return made
 
 
 def _columns(before: Exposure, after: Exposure) -> tuple[str, str, str]:

@@ -22,8 +22,10 @@ def command(
     """
     from memedit import baking
     from memedit.commands.bake import show
+    from memedit.weights.watched import watched
 
-    with session.open() as memory, session.progress("fitting again") as report:
+    watching = watched(session.progress, session.notice)
+    with session.open() as memory, watching, session.progress("fitting again") as report:
         done = baking.refit(
             memory,
             model=session.settings(model=model).model,

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from memedit.edits import Case
+from memedit.edits import Case, Draft
 from memedit.errors import InputError, MemEditError, ModelError, NotFoundError
 from memedit.evaluation import asking
 from memedit.evaluation._peak import peak
@@ -93,7 +93,7 @@ class Worker:
         self._judge = Judge(plan.judge) if plan.judge else None
         self._systems: dict[str, System] = {}
         self._in_force: dict[str, _InForce] = {}
-        given = references(plan.data) if plan.dataset.startswith("counterfact") else {}
+        given = references(plan.dataset, plan.data)
         self._references = {case.id: given[case.id] for case in drawn.cases if case.id in given}
         self._frequencies = document_frequencies(text for texts in self._references.values() for text in texts)
 
@@ -140,22 +140,37 @@ class Worker:
         return held
 
     def _edit(self, system: System, cases: Sequence[Case], held: _InForce) -> float:
-        """Seconds that it took. A fact that the system refuses is noted; what else fails is not survived."""
+        """Seconds that it took. Facts that the system refuses are noted, and the others written without them; what else
+        fails is not survived."""
+        drafts = self._written(system, cases, held)
         began = perf_counter()
         try:
             with peak() as memory:
-                system.edit([draft for case in cases for draft in case.edits])
+                system.edit(drafts)
         except ModelError:
             raise
         except InputError as error:
             held.failed.update({case.id: str(error) for case in cases})
+            drafts = []
+        held.written += len(drafts)
         held.peak = max((held.peak, memory.peak), key=lambda found: found or 0)
         return perf_counter() - began
+
+    def _written(self, system: System, cases: Sequence[Case], held: _InForce) -> list[Draft]:
+        """The drafts that the system can write; those that it says it cannot are noted."""
+        refuses: Callable[[Draft], str | None] = getattr(system, "refuses", lambda draft: None)
+        kept = []
+        for case in cases:
+            for draft in case.edits:
+                if (reason := refuses(draft)) is None:
+                    kept.append(draft)
+                else:
+                    held.failed[case.id] = reason
+        return kept
 
     def work(self, name: str, task: Task, done: frozenset[str] = frozenset()) -> Iterator[list[Line]]:
         """The task's lines, some cases at a time."""
         held, group = self.put(name, task.group, done), self.split[task.group]
-        edits = sum(len(case.edits) for case in group.edits)
         for at in range(0, len(task.cases), TOGETHER):
             cases = [group.edits[place] for place in task.cases[at : at + TOGETHER]]
             made = asking.ask(
@@ -163,7 +178,7 @@ class Worker:
                 references=self._references, frequencies=self._frequencies,
             )  # fmt: skip
             for line in made:
-                line["seconds"]["edit"] = round(held.seconds / edits, 6)
+                line["seconds"]["edit"] = round(held.seconds / max(1, held.written), 6)
                 line["peak_bytes"] = held.peak
                 if line["case"] in held.failed:
                     line["failed"] = held.failed[line["case"]]
@@ -174,6 +189,7 @@ class Worker:
                     if right and "reliability" in free:
                         own = next(reply for reply in line["replies"] if reply["kind"] == "edit")
                         free["retention"] = float(own["right"])
+            made[0]["notes"] = dict(getattr(self.system(name), "notes", {}))
             yield made
 
     def effects(self, name: str, done: frozenset[str]) -> Iterator[tuple[str, list[Line] | str]]:
@@ -202,11 +218,15 @@ class Worker:
 
 @dataclass
 class _InForce:
-    """A group whose edits a system holds: what it took, what was refused, what was right right after its edit."""
+    """A group whose edits a system holds: what it took, what was refused, what was right right after its edit.
+
+    `written` counts the facts, of which a case may have several.
+    """
 
     group: int
     bearing: Bearing | None
     seconds: float = 0.0
+    written: int = 0
     peak: int | None = None
     failed: dict[str, str] = field(default_factory=dict)
     immediate: dict[str, bool] = field(default_factory=dict)

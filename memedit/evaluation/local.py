@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from memedit.edits import Message
+from memedit.weights.tokens import continued
 
 if TYPE_CHECKING:  # torch costs more than a second
     import numpy as np
@@ -145,20 +147,15 @@ class Local:
     def _with_target(self, messages: Conversation, target: str) -> tuple[list[int], int]:
         """The tokens of the conversation and the target behind it, and where the target begins (>= 1).
 
-        Both are encoded as one text, since some tokenizers write a word otherwise where it stands alone; the target
-        begins where the encodings with and without it part.
+        By the function that a fact is fitted by, so that both look at the same places.
         """
         model = self.model
-        text = model.render(messages)
-        blank = "" if model.style == "chat" or text[-1:].isspace() else " "
-        specials = model.style == "completion"
-        before = model._prompt(messages, 1)
-        whole = model._encode(f"{text}{blank}{target or ' '}", specials=specials)
-        if not text:
-            whole = before + model._encode(target or " ")
-        start = next(
-            (at for at, pair in enumerate(zip(before, whole, strict=False)) if pair[0] != pair[1]), len(before)
-        )
+        text, before = model.render(messages), model._prompt(messages, 1)
+        if text:
+            encode = partial(model._encode, specials=model.style == "completion")
+            whole, start = continued(encode, text, target or " ", model.gap(messages))
+        else:
+            whole, start = before + model._encode(target or " "), len(before)
         start = max(1, min(start, len(whole) - 1))
         kept = self._fitting(whole)
         return kept, max(1, start - (len(whole) - len(kept)))

@@ -9,9 +9,9 @@ cannot say something (probabilities of a provider's model) says None, and the fi
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from memedit.editor import Editor
     from memedit.edits import Answer
     from memedit.memory import EditMemory
+    from memedit.weights.change import Change
     from memedit.weights.language_model import Request
 
 __all__ = ["Base", "Memory", "Options", "System", "TargetScore", "Weights", "load_system", "names"]
@@ -381,23 +382,26 @@ class Weights:
     """
 
     def __init__(self, base: Base, method: str) -> None:
-        from memedit.methods import methods
-
         if base.local is None:
             raise InputError(
                 f"{method} changes weights, and {base.spec} has none on this machine; use a model such as pocket or "
                 "hf:NAME_OR_PATH"
             )
+        from memedit.methods import require_writing
         from memedit.weights.language_model import LanguageModel
 
         self.name = method
         self.base = base
         self._local = base.local
         self._model = LanguageModel(base.local.model._model, base.local.model._tokenizer, base.spec)
-        self._method = methods.get(method)()
-        self._changes: list[Any] = []
+        self._method = _made(method)
+        require_writing(method.partition(":")[0], self._method)
+        self._held: Change | None = None  # all changes since the last reset as one: none is taken out by itself
         self._edits = 0
+        self._bytes = 0
         self._passes = 0.0
+        self.notes: Mapping[str, Any] = {}
+        """What its first change noted, such as the corpus's hash or a null space's rank."""
 
     def edit(self, drafts: Sequence[Draft]) -> None:
         from memedit.weights.passes import timed
@@ -405,21 +409,30 @@ class Weights:
         requests = [self._request(draft) for draft in drafts]
         with self._applied(), timed() as clock:
             change = self._method.fit(self._model, requests, state=self._state())
-        self._changes.append(change)
+        self._held = change if self._held is None else _joined(self._held, change)
+        self.notes = self.notes or dict(change.notes)
         self._edits += len(drafts)
+        self._bytes += change.nbytes
         self._passes += clock.seconds
 
     def _request(self, draft: Draft) -> Request:
         """The fact as a method needs it, its prompt in the very words that the model is given when it is asked."""
         from memedit.weights.language_model import request_of
 
-        request = request_of(replace(draft, prompt=draft.prompt or draft.question))
-        return replace(request, prompt=self._local.model.render(conversation(request.prompt)).strip())
+        return self._local.model.asked(request_of(draft))
+
+    def refuses(self, draft: Draft) -> str | None:
+        """Why this draft cannot be written, which says nothing of the others; None where it can."""
+        from memedit.weights.rows import row_of
+
+        try:
+            row_of(self._model, self._request(draft), subject=self._method.family == "locate-then-edit")
+        except InputError as error:
+            return str(error)
+        return None
 
     def _state(self) -> Any:
-        from memedit.weights.change import state_of
-
-        return state_of(self._changes) if self._changes else None
+        return None if self._held is None else self._held.state
 
     def warm_up(self) -> None:
         """Have the method work out what it needs of the model itself, such as covariances, so that no case pays."""
@@ -428,17 +441,19 @@ class Weights:
         self.reset()
 
     def parts(self) -> dict[str, object]:
-        """The method's settings."""
-        return {"settings": asdict(self._method)}
+        """The settings that are in force: where nothing was said, what the model makes them."""
+        from memedit.methods._settings import chosen, recorded
+
+        return {"settings": recorded(chosen(self._method, self._model))}
 
     def reset(self) -> None:
-        self._changes, self._edits, self._passes = [], 0, 0.0
+        self._held, self._edits, self._bytes, self._passes = None, 0, 0, 0.0
 
     @contextmanager
     def _applied(self) -> Iterator[None]:
         from memedit.weights.change import applied
 
-        with applied(self._model, *self._changes):
+        with applied(self._model, *([] if self._held is None else [self._held])):
             yield
 
     def answer(self, prompts: Sequence[str]) -> list[str]:
@@ -458,12 +473,21 @@ class Weights:
 
     @property
     def bytes_per_edit(self) -> float | None:
-        return sum(change.nbytes for change in self._changes) / self._edits if self._edits else None
+        return self._bytes / self._edits if self._edits else None
 
     @property
     def passes_per_edit(self) -> float | None:
         """Seconds of the search's forward and backward passes for an edit; None for a method that searches nothing."""
         return self._passes / self._edits if self._passes else None
+
+
+def _joined(first: Change, second: Change) -> Change:
+    """Both as one: what they add to a weight takes no more than the weight, however many there were."""
+    from memedit.weights.change import state_of
+    from memedit.weights.delta import stacked
+
+    deltas = tuple(stacked([*first.deltas, *second.deltas]).values())
+    return replace(first, deltas=deltas, state=state_of([first, second]))
 
 
 # ----------------------------------------------------------------------------------------- by name
@@ -472,10 +496,11 @@ PLANTED = "planted:"
 
 
 def names() -> list[str]:
-    """What `load_system` knows, besides `memory:ANSWERER`; no method is imported."""
+    """What `load_system` knows, besides `memory:ANSWERER`: of methods those that write facts."""
     from memedit.evaluation.planted import planted
+    from memedit.methods import writers
 
-    return ["base", "memory", *_methods(), *(f"{PLANTED}{name}" for name in planted)]
+    return ["base", "memory", *writers(), *(f"{PLANTED}{name}" for name in planted)]
 
 
 def _methods() -> list[str]:
@@ -484,11 +509,46 @@ def _methods() -> list[str]:
     return methods.names()
 
 
+def configured(systems: Sequence[str], settings: Iterable[str]) -> list[str]:
+    """The systems by name, with settings METHOD.NAME=VALUE in the names of methods: "rome:layer=1;rate=0.5".
+
+    A name with its settings is a system of its own to `load_system`, and in a run. Raises InputError for settings of
+    what is not among the systems or changes no weights, and for one that is given twice.
+    """
+    given: dict[str, dict[str, str]] = {}
+    for one in settings:
+        method, dot, setting = one.partition(".")
+        name, mark, value = (part.strip() for part in setting.partition("="))
+        if not (dot and mark and name):
+            raise InputError(f"{one!r} is no setting; write METHOD.NAME=VALUE, such as rome.layer=1")
+        if method not in systems or method not in _methods():
+            able = [name for name in systems if name in _methods()]
+            raise InputError(f"{one!r} is of no method in this run that has settings; there are: {', '.join(able)}")
+        if name in given.setdefault(method, {}):
+            raise InputError(f"{method}.{name} is set twice; run each by itself, into the same folder if you like")
+        given[method][name] = value
+    found = {
+        method: f"{method}:{';'.join(f'{name}={value}' for name, value in sorted(named.items()))}"
+        for method, named in given.items()
+    }
+    return [found.get(system, system) for system in systems]
+
+
+def _made(name: str) -> Any:
+    """The method of a name that may have settings behind it, as `configured` makes them."""
+    from memedit.methods import make
+    from memedit.methods._settings import given
+
+    method, _, said = name.partition(":")
+    return make(method, **given(said.split(";") if said else ()))
+
+
 def load_system(name: str, base: Base, options: Options | None = None) -> System:
     """The system named so over a base model: base, memory, memory:ANSWERER, planted:NAME or a weight-changing method.
 
-    Raises NotFoundError, naming what there is, for an unknown name; InputError where it cannot work on this model;
-    MemEditError where its own parts cannot be loaded.
+    Such a method may have settings, METHOD:NAME=VALUE;NAME=VALUE. Raises NotFoundError, naming what there is, for an
+    unknown name; InputError where it cannot work on this model, and for a setting that it has not; MemEditError where
+    its own parts cannot be loaded.
     """
     from memedit.evaluation.planted import planted
 
@@ -500,7 +560,7 @@ def load_system(name: str, base: Base, options: Options | None = None) -> System
     }
     if kind in makers and (not argument or kind == "memory" or argument in planted):
         return makers[kind]()
-    if name not in _methods():
+    if kind not in _methods():
         raise NotFoundError(f"no method is named {name!r}; there are: {', '.join(names())}, memory:ANSWERER")
     try:
         return Weights(base, name)

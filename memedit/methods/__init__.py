@@ -32,6 +32,11 @@ class Method(Protocol):
     models: ClassVar[tuple[str, ...]]
     """The families of memedit.weights.layout that it works on."""
 
+    @property
+    def writes(self) -> bool:
+        """Whether the model says the target afterwards. What erases, or looks into a model, writes no fact."""
+        ...
+
     def fit(
         self, model: LanguageModel, requests: Sequence[Request], *, state: Mapping[str, Tensor] | None = None
     ) -> Change:
@@ -51,17 +56,43 @@ class Method(Protocol):
 
 
 def make(name: str, **settings: Any) -> Method:
-    """The method named so with these settings.
+    """The method named so with these settings, which may be texts as the command line has them ("5", "3,4", "false").
 
-    Raises NotFoundError for an unknown name, InputError for an unknown setting, both saying what there is.
+    Raises NotFoundError for an unknown name, InputError for an unknown setting and for a value that is none of its
+    type, saying what there is.
     """
     from dataclasses import fields
 
     from memedit.errors import InputError
+    from memedit.methods._settings import coerced
 
     method = methods.get(name)
     known = [field.name for field in fields(method)]
     if unknown := settings.keys() - set(known):
         raise InputError(f"{name} has no setting {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
-    made: Method = method(**settings)
+    made: Method = method(**coerced(name, method, settings))
     return made
+
+
+def writers() -> list[str]:
+    """Names of the methods that write facts, with some settings at least."""
+    return [name for name in methods.names() if getattr(methods.get(name), "writes", True)]
+
+
+def require_writing(name: str, method: object) -> None:
+    """Raise InputError where a method of this name, with its settings, writes no fact."""
+    from memedit.errors import InputError
+
+    if not getattr(method, "writes", True):
+        operation = getattr(method, "operation", None)
+        raise InputError(
+            f"{name}{f' with operation={operation}' if operation else ''} writes no fact, it changes how much a model "
+            "says of what it knows; use `memedit forget` to erase, and to write one of the methods that `memedit "
+            "methods` says do"
+        )
+
+
+def cautions(name: str) -> list[str]:
+    """What a user of the method is to know before all else, a line each; for most methods nothing."""
+    caution: str | None = getattr(methods.get(name), "caution", None)
+    return [caution] if caution else []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from memedit.methods._settings import chosen, name_of, recorded
 from memedit.weights.kinds import CAUSAL
+from memedit.weights.watched import bar, tell
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
     from memedit.weights.language_model import LanguageModel, Request
     from memedit.weights.layout import Layout
     from memedit.weights.value import Found
+    from memedit.weights.watched import Progress
 
 OWN_TEXTS = 250
 """Texts that a model writes for its own covariance: 12,000 tokens, some ten for each neuron of a small model. On the
 pocket model twice as many change no figure of ROME's by a point."""
+ENOUGH = 10
+"""Tokens for each neuron below which somebody who watches is told that they are few."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,7 @@ class Located:
 
     family: ClassVar[str] = "locate-then-edit"
     models: ClassVar[tuple[str, ...]] = CAUSAL
+    writes: ClassVar[bool] = True
 
     steps: int | None = None
     """Steps of the search for a value; None: by the model."""
@@ -73,21 +78,42 @@ class Bench:
         self.deltas: list[Delta] = []
         self.notes: dict[str, Any] = {}
 
-    def corpus(self) -> Corpus:
-        """The method's."""
+    def corpus(self, progress: Progress | None = None) -> Corpus:
+        """The method's; `progress` is told how far the model is with writing it, where it has to."""
         from memedit.weights.covariance import own_text, read_corpus
 
         method = self.method
-        made = own_text(self.model, method.texts or OWN_TEXTS, method.seed) if method.corpus is None else None
-        corpus = made or read_corpus(method.corpus or "")
+        if method.corpus is None:
+            corpus = own_text(self.model, method.texts or OWN_TEXTS, method.seed, progress)
+        else:
+            corpus = read_corpus(method.corpus)
         self.notes.update(corpus_name=corpus.name, corpus_hash=corpus.hash)
         return corpus
 
     def moments(self, layers: Sequence[int]) -> dict[int, Moments]:
-        """Layer -> second moments of its keys, from the cache where they are there."""
+        """Layer -> second moments of its keys, from the cache where they are there.
+
+        Whoever watches is told how far it is, and where the text is too short for them.
+        """
         from memedit.weights.covariance import moments
 
-        return moments(self.model, layers, self.corpus(), sample=self.method.texts or 100_000)
+        size = self.method.texts or 100_000
+        with bar("keys' covariance") as progress:  # where the model writes the text too, it goes twice
+            found = moments(self.model, layers, self.corpus(progress), sample=size, progress=progress)
+        few = min(found.values(), key=lambda one: one.count / len(one.matrix))
+        self.notes.update(tokens=few.count, neurons=len(few.matrix))
+        if few.count < ENOUGH * len(few.matrix):
+            of, more = (
+                ("text that the model wrote itself", "--set corpus=FILE, or --set texts=N")
+                if self.method.corpus is None
+                else (self.notes["corpus_name"], "a longer file, or a larger --set texts=N")
+            )
+            tell(
+                f"the keys' covariance is over {few.count:,} tokens ({of}) for {len(few.matrix):,} neurons and wants "
+                f"{ENOUGH * len(few.matrix):,}: of what the edit must not disturb only a part is known, and AlphaEdit "
+                f"finds a null space where there is none; give more ({more})"
+            )
+        return found
 
     def search(self, requests: Sequence[Request], sites: Sequence[str], before: Sequence[str]) -> Found:
         """Values at the outputs of `sites`."""

@@ -1,17 +1,20 @@
-"""What a method's settings are, and what they become where a user says nothing.
+"""What a method's settings are, how a user says them, and what they become where a user says nothing.
 
-A setting that is None is chosen by the model: by what was measured for that very model (`MEASURED`), else by what the
-method's paper or code used for its family and depth (`PUBLISHED`, and `layers_for`). A change records what was chosen.
+A setting that is None is chosen by the model: by what was measured for models of its family, depth and width
+(`MEASURED`), else by what the method's paper or code used for its family and depth (`PUBLISHED_FOR`, `layers_for`),
+else by what it used for most (`PUBLISHED`). A change records what was chosen.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from memedit.errors import InputError
 
@@ -57,6 +60,114 @@ def _docstrings(owner: type) -> dict[str, str]:
         if isinstance(named, ast.AnnAssign) and isinstance(named.target, ast.Name)
         if isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant) and isinstance(said.value.value, str)
     }
+
+
+# --------------------------------------------------------------------------------------------- as somebody gives them
+
+
+def given(texts: Iterable[str]) -> dict[str, str]:
+    """`layer=5`, `layers=3,4,5`, `average=false`: settings as the command line has them, for `make` to read.
+
+    Raises InputError without the =, and for a setting that is given twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, mark, value = (part.strip() for part in text.partition("="))
+        if not mark or not name:
+            raise InputError(f"{text!r} is no setting; write NAME=VALUE, such as layer=5")
+        if name in found:
+            raise InputError(f"the setting {name} is given twice, as {found[name]!r} and as {value!r}")
+        found[name] = value
+    return found
+
+
+def coerced(name: str, method: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the method `name` in the types of its fields: texts are read, all else is checked.
+
+    Raises InputError that names the setting, what it takes, and what was given.
+    """
+    hints = get_type_hints(method)
+    made = {}
+    for key, value in settings.items():
+        try:
+            made[key] = _read(hints[key], value)
+        except (ValueError, TypeError):
+            raise InputError(
+                f"the setting {key} of {name} takes {_takes(hints[key])}, not {value!r}; `memedit methods` tells of it"
+            ) from None
+        for number in made[key] if isinstance(made[key], tuple) else (made[key],):
+            if isinstance(number, int | float) and number < (least := 1 if key in _COUNTS else 0):
+                raise InputError(f"the setting {key} of {name} is {least} or more, not {value!r}")
+    return made
+
+
+_COUNTS = frozenset({"steps", "texts", "batch", "rank", "most", "prompts", "neurons"})
+"""Settings of which none is too few; no setting is below 0."""
+_NOTHING = ("none", "null", "")
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _read(type_: Any, value: Any) -> Any:
+    """The value in that type. Raises ValueError or TypeError where it is none."""
+    said = value.strip().lower() if isinstance(value, str) else None
+    if get_origin(type_) is UnionType:
+        (inner,) = (part for part in get_args(type_) if part is not type(None))
+        return None if value is None or said in _NOTHING else _read(inner, value)
+    if get_origin(type_) is tuple:
+        parts = value.strip("()[] ,").split(",") if isinstance(value, str) else value
+        parts = parts if isinstance(parts, list | tuple) else [parts]
+        return tuple(_read(get_args(type_)[0], part) for part in parts)
+    if get_origin(type_) is Literal:
+        if (value := said or value) not in get_args(type_):
+            raise ValueError
+        return value
+    return _READERS[type_](value, said) if type_ in _READERS else value
+
+
+def _truth(value: Any, said: str | None) -> bool:
+    found = _TRUTHS.get(said) if said is not None else value
+    if not isinstance(found, bool):
+        raise TypeError
+    return found
+
+
+def _number(value: Any, said: str | None) -> float:
+    if isinstance(value, bool) or not math.isfinite(made := float(value if said is None else said)):
+        raise ValueError
+    return made
+
+
+def _whole(value: Any, said: str | None) -> int:
+    if said is not None and said.removeprefix("-").isdecimal():
+        return int(said)
+    made = _number(value, said)
+    if made != int(made):
+        raise ValueError
+    return int(made)
+
+
+def _words(value: Any, said: str | None) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+_READERS: dict[Any, Callable[[Any, str | None], Any]] = {bool: _truth, int: _whole, float: _number, str: _words}
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def _takes(type_: Any) -> str:
+    """What a setting of that type takes, in words."""
+    if get_origin(type_) is UnionType:
+        return " or ".join([*(_takes(part) for part in get_args(type_) if part is not type(None)), "none"])
+    if get_origin(type_) is tuple:
+        return "whole numbers with commas between (3,4,5)"
+    if get_origin(type_) is Literal:
+        return f"one of {', '.join(map(str, get_args(type_)))}"
+    return _NAMES.get(type_, str(type_))
+
+
+# --------------------------------------------------------------------------------------------- as the model has them
 
 
 def name_of(method: object) -> str:
@@ -108,6 +219,15 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 }
 del PUBLISHED["alphaedit"]["covariance_weight"]
 
+# What they used for one model and not for the others, by family and depth.
+_MEDIUM: dict[str, Any] = {"clamp": 3.0}
+PUBLISHED_FOR: dict[tuple[str, int], dict[str, dict[str, Any]]] = {
+    ("gpt2", 24): {"rome": _MEDIUM, "r_rome": _MEDIUM},
+    ("gpt2", 48): {"memit": {"covariance_weight": 20_000.0}, "emmet": {"covariance_weight": 1_000.0}},
+    ("gptj", 28): {"ft_l": {"epsilon": 5e-5}},
+    ("gpt_neox", 44): {"pmet": {"rate": 0.5, "kl": 0.8, "clamp": 0.8, "covariance_weight": 15_000.0}},
+}
+
 _OLDER = ("gpt2", "gptj", "gpt_neox", "opt")
 
 # Where the papers edited, by family and depth: ROME's layer, MEMIT's last one.
@@ -118,6 +238,8 @@ _ROME_LAYERS = {
 _MEMIT_LAYERS = {
     ("gpt2", 48): (13, 17), ("gptj", 28): (3, 8), ("llama", 32): (4, 8), ("mistral", 32): (4, 8), ("qwen2", 28): (4, 8),
 }  # fmt: skip
+# One projection tuned without a bound; the bounded FT-L is published for the first layer of all.
+_UNBOUND_LAYERS = {("gptj", 28): 21, ("llama", 32): 21}
 
 # The pocket model's facts are in its first layers, as tracing says too, and its values are small numbers in norms of
 # some fifty: Adam needs larger steps to move them. The keys' moments are of other sizes than a large model's.
@@ -135,7 +257,8 @@ MEASURED: dict[Shape, dict[str, dict[str, Any]]] = {
         "alphaedit": {**_POCKET_SPREAD, "threshold": 0.1, "penalty": 1.0},
     },
 }
-"""Settings that were measured for one model and differ from the published ones."""
+"""Settings that were measured and differ from the published ones. What was measured is the pocket model; any other of
+its family, depth and width gets them too, since a model is known here by nothing else."""
 
 
 def layers_for(name: str, shape: Shape) -> tuple[int, ...]:
@@ -150,6 +273,8 @@ def layers_for(name: str, shape: Shape) -> tuple[int, ...]:
         return tuple(range(max(0, depth - 3), depth))
     if name == "lora":
         return tuple(range(depth))
+    if name == "ft_m":
+        return (_UNBOUND_LAYERS.get(key, single),)
     return (0,) if name == "ft_l" else (single,)
 
 
@@ -165,7 +290,8 @@ def chosen(method: Made, model: LanguageModel) -> Made:
         for key, value in PUBLISHED.get(name, {}).items()
     }
     measured: Mapping[str, Any] = MEASURED.get(shape, {}).get(name, {})
-    known = {"layers": layers_for(name, shape), **known, **measured}
+    special = PUBLISHED_FOR.get((shape.family, shape.depth), {}).get(name, {})
+    known = {"layers": layers_for(name, shape), **known, **special, **measured}
     known.setdefault("layer", known["layers"][-1])
     missing = [field.name for field in fields(method) if getattr(method, field.name) is None]  # type: ignore[arg-type]
     made: Made = replace(method, **{key: known[key] for key in missing if key in known})  # type: ignore[type-var]

@@ -30,6 +30,7 @@ class Tuned:
 
     family: ClassVar[str] = "fine-tuning"
     models: ClassVar[tuple[str, ...]] = EVERY
+    writes: ClassVar[bool] = True
 
     rate: float | None = None
     """Adam's learning rate; None: by the model."""

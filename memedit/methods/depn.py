@@ -37,6 +37,7 @@ class Depn:
         "Wu et al., DEPN: Detecting and Editing Privacy Neurons in Pretrained Language Models, EMNLP 2023"
     )
     models: ClassVar[tuple[str, ...]] = EVERY
+    writes: ClassVar[bool] = False
 
     neurons: int = 200
     """Most neurons to silence, over the whole batch; published: 10 to 200 for phones and names, 500 for texts."""

@@ -73,6 +73,11 @@ class Kn:
         if self.operation not in get_args(Operation):
             raise InputError(f"kn has no operation {self.operation!r}; there are: {', '.join(get_args(Operation))}")
 
+    @property
+    def writes(self) -> bool:
+        """An update does; what carries the target already is doubled, silenced or erased by the others."""
+        return self.operation == "update"
+
     @on_one_thread
     def fit(
         self, model: LanguageModel, requests: Sequence[Request], *, state: Mapping[str, Tensor] | None = None
@@ -114,7 +119,8 @@ class Kn:
         from memedit.weights.prediction import predictions_of
 
         prompts = wordings(request)[: self.prompts]
-        rows = predictions_of(model, [(prompt, request.target) for prompt in prompts], first=self.operation == "update")
+        pairs = [(prompt, request.target) for prompt in prompts]
+        rows = predictions_of(model, pairs, first=self.operation == "update", frame=request.frame)
         if self.operation == "update":
             rows = replace(rows, tokens=torch.full_like(rows.tokens, self._said(model, request)))
         scores = attribute(model, rows, steps=self.steps).scores
@@ -145,7 +151,7 @@ class Kn:
         from memedit.weights.prediction import log_probabilities, predictions_of
 
         with torch.no_grad():
-            row = predictions_of(model, [(request.prompt, request.target)], first=True)
+            row = predictions_of(model, [(request.prompt, request.target)], first=True, frame=request.frame)
             return int(log_probabilities(model, row).argmax())
 
     def _column(self, model: LanguageModel, request: Request, neuron: Neuron) -> Tensor:
@@ -163,7 +169,8 @@ class Kn:
                 return self._embedding(model, unknown, column) - column
             if self.operation in ("suppress", "erase"):
                 return -column
-            new = int(predictions_of(model, [(request.prompt, request.target)], first=True).tokens)
+            row = predictions_of(model, [(request.prompt, request.target)], first=True, frame=request.frame)
+            new = int(row.tokens)
             old = self._embedding(model, self._said(model, request), column)
             return self.new_weight * self._embedding(model, new, column) - self.old_weight * old
 

@@ -26,6 +26,8 @@ class RRome(Rome):
 
     source: ClassVar[str] = "Gupta et al., Rebuilding ROME: Resolving Model Collapse during Sequential Editing, 2024"
 
+    caution: ClassVar[str | None] = None
+
     average: bool = True
     """Whether the key is the mean behind prefixes (R-ROME), or the bare prompt's (p-ROME)."""
 

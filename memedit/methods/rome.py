@@ -33,6 +33,12 @@ class Rome(Located):
 
     source: ClassVar[str] = "Meng et al., Locating and Editing Factual Associations in GPT, NeurIPS 2022"
 
+    caution: ClassVar[str | None] = (
+        "rome is as published, with its flaw: it solves with one key and divides by another, and a single edit for "
+        "which the two differ much ruins the model; r_rome is the same with one key in both places: take it unless you "
+        "mean to study the flaw"
+    )
+
     layer: int | None = None
     """Layer whose down projection is changed; None: by the model."""
 

@@ -14,6 +14,7 @@ import copy
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -28,7 +29,10 @@ if TYPE_CHECKING:  # torch and transformers are imported late: together they cos
     import torch
     from numpy.typing import NDArray
 
-    from memedit.weights.language_model import LanguageModel
+    from memedit.weights.language_model import LanguageModel, Request
+
+_MARKER = "\u27e6what is said\u27e7"
+"""Words that no template writes by itself, to see what it writes around what is said."""
 
 # Parameter -> what it is when the caller says nothing. None: not applied.
 PARAMETERS: dict[str, Any] = {
@@ -78,6 +82,41 @@ class HuggingFace:
     def render(self, messages: Sequence[Message]) -> str:
         """The text that the model is given for a conversation."""
         return self._render_chat(messages) if self.style == "chat" else render_completion(messages)
+
+    def gap(self, messages: Sequence[Message]) -> str | None:
+        """What the template writes between `render(messages)` and a reply: a line break, a blank, nothing.
+
+        Where it does not say, nothing behind white space and behind a mark, else a blank. None without a template: what
+        a plain text has there (`memedit.weights.tokens.blank_behind`).
+        """
+        if self.style == "completion":
+            return None
+        asked = self.render(messages)
+        try:
+            both = self._render_chat([*messages, Message("assistant", _MARKER)], reply=True)
+        except ModelError:  # it knows no replies
+            both = ""
+        between = both[len(asked) :].partition(_MARKER)[0] if both.startswith(asked) and _MARKER in both else "?"
+        if not between.strip():
+            return between
+        return "" if asked[-1:].isspace() or asked.endswith(self.special_tokens) else " "
+
+    def asked(self, request: Request) -> Request:
+        """The request in the very words that the model is given when it is asked the request's prompt.
+
+        Raises ModelError where the chat template refuses it.
+        """
+        from memedit.weights.language_model import Frame
+
+        messages = [Message("user", request.prompt)]
+        text, gap = self.render(messages), self.gap(messages)
+        if gap is None:
+            return replace(request, prompt=text.strip())
+        probe = f"{_MARKER}{request.prompt[-1:]}"  # a template may look at how the words end
+        head, _, tail = self.render([Message("user", probe)]).partition(probe)
+        if f"{head}{request.prompt}{tail}" != text:  # the template says it in words of its own
+            return replace(request, prompt=text, frame=Frame(gap=gap))
+        return replace(request, frame=Frame(head, tail, gap))
 
     def stream(self, messages: Sequence[Message], **parameters: Any) -> Iterator[str]:
         if unknown := parameters.keys() - PARAMETERS.keys():
@@ -158,10 +197,11 @@ class HuggingFace:
             )
         return tokens
 
-    def _render_chat(self, messages: Sequence[Message]) -> str:
+    def _render_chat(self, messages: Sequence[Message], *, reply: bool = False) -> str:
+        """`reply` says that the last message is the reply, which nothing is written behind that would ask for one."""
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
-            return self._templated(turns)
+            return self._templated(turns, reply)
         except Exception as error:  # jinja2's own: some templates know no system role, so the user's turn carries it
             system = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system")
             rest = [turn for turn in turns if turn["role"] != "system"]
@@ -169,12 +209,12 @@ class HuggingFace:
                 raise ModelError(f"the chat template of {self.name} refuses this conversation: {error}") from error
             rest[0] = {"role": "user", "content": f"{system}\n\n{rest[0]['content']}"}
             try:
-                return self._templated(rest)
+                return self._templated(rest, reply)
             except Exception as again:
                 raise ModelError(f"the chat template of {self.name} refuses this conversation: {again}") from again
 
-    def _templated(self, turns: list[dict[str, str]]) -> str:
-        text: str = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    def _templated(self, turns: list[dict[str, str]], reply: bool) -> str:
+        text: str = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not reply)
         return text
 
     def _tokens(self, prompt: list[int], limit: int, given: dict[str, Any]) -> Iterator[int]:
@@ -249,7 +289,7 @@ def _no_bar() -> Iterator[None]:
 def load_pretrained(name: str, dtype: str, *, causal: bool = True) -> tuple[Any, Any]:
     """(tokenizer, model) by hub name or folder, on the CPU. `causal=False` also takes T5, BART and BERT, as they are.
 
-    Raises ModelError where it cannot be loaded.
+    Raises ModelError where it cannot be loaded, and with `causal` for the others.
     """
     from transformers import (
         AutoConfig,
@@ -267,13 +307,14 @@ def load_pretrained(name: str, dtype: str, *, causal: bool = True) -> tuple[Any,
     try:
         config = AutoConfig.from_pretrained(where)
         encodes = getattr(config, "is_encoder_decoder", False)
-        if causal and encodes:
+        masked = not encodes and _masked(config)
+        if causal and (encodes or masked):
+            kind = "an encoder-decoder" if encodes else "a masked model, which fills gaps and goes on from no prompt"
             raise ModelError(
-                f"{name!r} is an encoder-decoder ({config.model_type}); memedit asks causal language models, such as "
-                "GPT-2, Llama or Qwen"
+                f"{name!r} is {kind} ({config.model_type}); memedit asks causal language models, such as GPT-2, Llama "
+                "or Qwen, and of others only changes the weights (`memedit forget --out`, memedit.methods)"
             )
-        masks = not causal and any("MaskedLM" in kind for kind in config.architectures or ())
-        auto: Any = AutoModelForSeq2SeqLM if encodes else AutoModelForMaskedLM if masks else AutoModelForCausalLM
+        auto: Any = AutoModelForSeq2SeqLM if encodes else AutoModelForMaskedLM if masked else AutoModelForCausalLM
         with _no_bar():
             return AutoTokenizer.from_pretrained(where), auto.from_pretrained(where, dtype=dtype)
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -282,6 +323,14 @@ def load_pretrained(name: str, dtype: str, *, causal: bool = True) -> tuple[Any,
         raise ModelError(
             f"{name!r} cannot be loaded as a {'causal ' if causal else ''}language model; {advice}: {reason}"
         ) from error
+
+
+def _masked(config: Any) -> bool:
+    """Whether the configuration is of a model that sees what comes after a token, such as BERT."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED
+
+    left_to_right = getattr(config, "is_decoder", False) or getattr(config, "causal", False)
+    return config.model_type in MASKED and not left_to_right
 
 
 def render_completion(messages: Sequence[Message]) -> str:

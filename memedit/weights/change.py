@@ -39,7 +39,8 @@ FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What to add to a model's weights. `edit_ids` are the edits that it carries, in the order of the requests."""
+    """What to add to a model's weights, kept on the CPU. `edit_ids` are the edits that it carries, in the order of the
+    requests."""
 
     method: str
     """Name of the method that made it."""
@@ -53,6 +54,11 @@ class Change:
     """What later changes of the method need to know of this one, each tensor a list of rows; see `state_of`."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What came up while fitting and is no setting (the corpus's hash, the rank of a null space); JSON-ready."""
+
+    def __post_init__(self) -> None:
+        # On the CPU, wherever it was fitted: a journal's changes come from there, and meet those just made.
+        object.__setattr__(self, "deltas", tuple(delta.cpu() for delta in self.deltas))
+        object.__setattr__(self, "state", {key: tensor.cpu() for key, tensor in self.state.items()})
 
     def for_edits(self, *ids: str) -> Change:
         """The same change, carrying these edits."""
@@ -195,17 +201,16 @@ def oriented(model: nn.Module, name: str, tensor: Tensor) -> Tensor:
 
 
 class _Sums:
-    """Originals + changes for the weights that the changes touch; a weight under two names (tied) is one weight."""
+    """Originals + deltas for the weights that the deltas touch; a weight under two names (tied) is one weight."""
 
-    def __init__(self, model: nn.Module, changes: Sequence[Change]) -> None:
+    def __init__(self, model: nn.Module, deltas: Iterable[Delta]) -> None:
         self.model = model
         self.deltas: dict[int, list[Delta]] = {}
         self.parameters: dict[int, nn.Parameter] = {}
-        for change in changes:
-            for delta in change.deltas:
-                parameter = _parameter(model, delta.name)
-                self.parameters[id(parameter)] = parameter
-                self.deltas.setdefault(id(parameter), []).append(delta)
+        for delta in deltas:
+            parameter = _parameter(model, delta.name)
+            self.parameters[id(parameter)] = parameter
+            self.deltas.setdefault(id(parameter), []).append(delta)
 
     def keep(self, parameters: Iterable[int]) -> None:
         """Forget the weights that are not among these."""
@@ -225,6 +230,11 @@ class _Sums:
                 seen += _sum_of(same, wide, stored.device)
             made[key] = oriented(self.model, deltas[0].name, seen).to(stored.dtype).contiguous()
         return made
+
+
+def _deltas(changes: Iterable[Change]) -> Iterator[Delta]:
+    for change in changes:
+        yield from change.deltas
 
 
 def _sum_of(deltas: Sequence[Delta], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -299,9 +309,9 @@ class Stack:
 
         Of the weights that `changes` touch, or, with `all_`, of any that either touches.
         """
-        sums = _Sums(model, [*self.made, *changes])
+        sums = _Sums(model, _deltas([*self.made, *changes]))
         if not all_:
-            sums.keep(_Sums(model, changes).parameters)
+            sums.keep(_Sums(model, _deltas(changes)).parameters)
         return sums.tensors({**self._originals, **self._roots})
 
     def originals(self, model: LanguageModel) -> LanguageModel:
@@ -377,7 +387,7 @@ def anchor(model: LanguageModel) -> nn.Module:
 
 def write(model: nn.Module, delta: Delta) -> None:
     """Add a delta to a module that nobody else sees, such as the one in an `edited` model; there is no way back."""
-    sums = _Sums(model, [Change("", {}, "", (delta,))])
+    sums = _Sums(model, [delta])
     for key, tensor in sums.tensors({}).items():
         sums.parameters[key].data = tensor
 

@@ -40,6 +40,14 @@ class Delta:
                 f"right {tuple(self.right.shape)} (r, in)"
             )
 
+    def cpu(self) -> Delta:
+        """The same on the CPU; itself where it is there."""
+        held = self.left, self.right, self.full
+        left, right, full = moved = [None if tensor is None else tensor.cpu() for tensor in held]
+        if all(there is here for there, here in zip(held, moved, strict=True)):
+            return self
+        return Delta(self.name, left, right, full)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Of what is added."""

@@ -16,33 +16,54 @@ from memedit.errors import InputError
 if TYPE_CHECKING:  # torch costs more than a second; who has a model has paid already
     import torch
 
+    from memedit.schema import Row
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a chat template writes before and behind the user's words, special tokens included, and between that and
+    the reply."""
+
+    head: str = ""
+    tail: str = ""
+    gap: str = ""
+
 
 @dataclass(frozen=True)
 class Request:
     """A fact to be written into weights: after `prompt`, which names `subject`, the model shall say `target`.
 
-    No blanks at either end; `text` puts the one between.
+    No blanks at either end; `text` puts the one between. With a `frame` the prompt is a chat model's user's words.
     """
 
     prompt: str
     subject: str
     target: str
+    frame: Frame | None = None
 
     @property
     def text(self) -> str:
         """The whole sentence."""
         return f"{self.prompt} {self.target}"
 
+    def read(self, before: str = "") -> str:
+        """What the model reads before the target, `before` put in front of the prompt as it is."""
+        frame = self.frame or Frame()
+        return f"{frame.head}{before}{self.prompt}{frame.tail}"
 
-def request_of(fact: Edit | Draft) -> Request:
-    """The request of an edit or draft; what it does not say outright is parsed from its statement, as everywhere.
 
-    Raises InputError that names what the parse lacks, or where the prompt does not name the subject.
+def request_of(fact: Edit | Draft | Row) -> Request:
+    """The request of an edit, a draft, or a row about to be written; what it does not say is parsed, as everywhere.
+
+    A fact without a prompt is asked for by its question. The words are the fact's own: `HuggingFace.asked` makes of
+    them what a model is given. Raises InputError that names what the parse lacks, or where the prompt does not name the
+    subject.
     """
     from memedit.parsing import parse
 
-    known = parse(fact.statement, subject=fact.subject, relation=fact.relation, target=fact.target, prompt=fact.prompt)
-    parts = {"subject": known.subject, "target": known.target, "prompt": fact.prompt or known.prompt}
+    prompt = fact.prompt or fact.question
+    known = parse(fact.statement, subject=fact.subject, relation=fact.relation, target=fact.target, prompt=prompt)
+    parts = {"subject": known.subject, "target": known.target, "prompt": prompt or known.prompt}
     given = {name: part.strip() for name, part in parts.items() if part and part.strip()}
     if missing := [name for name in parts if name not in given]:
         raise InputError(
@@ -57,7 +78,7 @@ def request_of(fact: Edit | Draft) -> Request:
         )
     if given["subject"] not in given["prompt"]:
         given["subject"] = there[0]  # "The Eiffel Tower" within a sentence
-    return Request(**given)
+    return Request(given["prompt"], given["subject"], given["target"])
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from memedit.weights.language_model import Request
+from memedit.weights.language_model import Frame, Request
 from memedit.weights.layout import Layout, layout_of
 from memedit.weights.rows import logits_at, padded, row_of
 
@@ -51,15 +51,17 @@ class Predictions:
         )
 
 
-def predictions_of(model: LanguageModel, pairs: Sequence[tuple[str, str]], *, first: bool = False) -> Predictions:
+def predictions_of(
+    model: LanguageModel, pairs: Sequence[tuple[str, str]], *, first: bool = False, frame: Frame | None = None
+) -> Predictions:
     """The rows of (prompt, answer) pairs, one for each token of an answer; with `first` for its first token only.
 
-    A row reads what stands before its token; BERT reads as many masks as the answer has tokens. Raises InputError for
-    an answer without tokens.
+    With a `frame` the prompts are what a user says to a chat model. A row reads what stands before its token; BERT
+    reads as many masks as the answer has tokens. Raises InputError for an answer without tokens.
     """
     made: list[tuple[tuple[int, ...], tuple[int, ...], int, int, int]] = []
     for number, (prompt, answer) in enumerate(pairs):
-        row = row_of(model, Request(prompt.rstrip(), "", answer))
+        row = row_of(model, Request(prompt.rstrip(), "", answer, frame))
         causal = layout_of(model.model).causal
         for at, token in list(zip(row.at, row.target, strict=True))[: 1 if first else None]:
             read = row.tokens[: at + 1] if causal else row.tokens

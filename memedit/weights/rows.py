@@ -8,7 +8,6 @@ asks which kind it is. Padding is always on the right, whatever the tokenizer's 
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from torch import Tensor
 from memedit.errors import InputError
 from memedit.weights.kinds import CAUSAL, KINDS
 from memedit.weights.layout import layout_of
-from memedit.weights.tokens import subject_span
+from memedit.weights.tokens import continued, subject_span
 from memedit.weights.trace import Trace
 
 if TYPE_CHECKING:
@@ -52,53 +51,46 @@ class Row:
     owner: int = 0
 
 
-def join(prompt: str, target: str) -> str:
-    """Prompt and target with the blank between that their script wants: none behind Chinese or Japanese letters."""
-    wide = bool(prompt) and unicodedata.east_asian_width(prompt[-1]) in "WF"
-    return prompt + target.strip() if wide or prompt[-1:].isspace() else f"{prompt} {target.strip()}"
-
-
 def row_of(model: LanguageModel, request: Request, *, before: str = "", owner: int = 0, subject: bool = False) -> Row:
     """The row of a request, `before` put in front of its prompt as it is.
 
     With `subject` its last token is looked for. Raises InputError for a target without tokens, and for a subject that
     the prompt lacks.
     """
-    prompt = before + request.prompt
-    made = replace(_encoded(model, prompt, request.target), owner=owner)
+    made = replace(_encoded(model, request, before), owner=owner)
     if not made.target:
         raise InputError(f"the target {request.target!r} has no tokens for this model's tokenizer")
     if not subject:
         return made
-    return replace(made, subject=subject_span(model.tokenizer, prompt, request.subject)[1] - 1)
+    span = subject_span(model.tokenizer, request.read(before), request.subject, specials=request.frame is None)
+    return replace(made, subject=span[1] - 1)
 
 
-def _encoded(model: LanguageModel, prompt: str, target: str) -> Row:
+def _encoded(model: LanguageModel, request: Request, before: str) -> Row:
+    prompt, target = request.read(before), request.target.strip()
     kind = KINDS[layout_of(model.model).family]
     tokenizer = model.tokenizer
     if kind == "causal":
-        alone, whole = tokens_of(model, prompt), tokens_of(model, join(prompt, target))
-        # Where a tokenizer merges over the seam the target begins at the first token that is not the prompt's own.
-        start = next((i for i, (a, b) in enumerate(zip(alone, whole, strict=False)) if a != b), len(alone))
-        start = max(start, 1)
-        return Row(whole[:-1], tuple(range(start - 1, len(whole) - 1)), whole[start:])
+        gap = None if request.frame is None else request.frame.gap
+        read, start = continued(lambda text: tokens_of(model, text, request.frame is None), prompt, target, gap)
+        return Row(tuple(read[:-1]), tuple(range(start - 1, len(read) - 1)), tuple(read[start:]))
     if kind == "encoder_decoder":
-        answer = tuple(tokenizer(text_target=target.strip(), add_special_tokens=False, verbose=False)["input_ids"])
+        answer = tuple(tokenizer(text_target=target, add_special_tokens=False, verbose=False)["input_ids"])
         config: Any = model.model.config
         first = config.decoder_start_token_id
         begin = config.pad_token_id if first is None else first
         return Row(tokens_of(model, prompt), tuple(range(len(answer))), answer, (begin, *answer[:-1]))
     if tokenizer.mask_token_id is None:
         raise InputError("this model reads masks, and its tokenizer has no mask token")
-    answer = tuple(tokenizer(target.strip(), add_special_tokens=False, verbose=False)["input_ids"])
+    answer = tuple(tokenizer(target, add_special_tokens=False, verbose=False)["input_ids"])
     tokens = tokens_of(model, f"{prompt} {' '.join([tokenizer.mask_token] * len(answer))}.")
     places = tuple(i for i, token in enumerate(tokens) if token == tokenizer.mask_token_id)
     return Row(tokens, places[-len(answer) :], answer)
 
 
-def tokens_of(model: LanguageModel, text: str) -> tuple[int, ...]:
-    """A text's tokens, with the special ones that the tokenizer puts around a text."""
-    return tuple(model.tokenizer(text, verbose=False)["input_ids"])
+def tokens_of(model: LanguageModel, text: str, specials: bool = True) -> tuple[int, ...]:
+    """A text's tokens, with the special ones that the tokenizer puts around a text unless it has its own."""
+    return tuple(model.tokenizer(text, add_special_tokens=specials, verbose=False)["input_ids"])
 
 
 @dataclass(frozen=True, eq=False)

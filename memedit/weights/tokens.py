@@ -1,4 +1,4 @@
-"""Where a subject stands among a prompt's tokens, whatever the tokenizer.
+"""Where a subject stands among a prompt's tokens, and where a target begins behind them, whatever the tokenizer.
 
 A token belongs to the subject if it covers any visible character of it: so a blank glued to the first token, a begin
 mark, and a token that runs on beyond the subject all come out right. Where a tokenizer cannot say which characters its
@@ -8,26 +8,56 @@ tokens cover, the tokens are decoded one more at a time.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 from memedit.errors import InputError
 
 
+def blank_behind(prompt: str) -> str:
+    """What stands between a plain text and what goes on from it: a blank, but behind white space and behind Chinese or
+    Japanese letters nothing."""
+    wide = bool(prompt) and unicodedata.east_asian_width(prompt[-1]) in "WF"
+    return "" if wide or prompt[-1:].isspace() else " "
+
+
+def continued(
+    encode: Callable[[str], Sequence[int]], prompt: str, target: str, gap: str | None = None
+) -> tuple[list[int], int]:
+    """The tokens of a prompt and a target behind it, and where the target begins (>= 1).
+
+    Fitting, asking and scoring meet here: both are encoded as one text, since some tokenizers write a word otherwise
+    where it stands alone, and the target begins where the encodings with and without it part. `gap` is what stands
+    between them, None what a plain text has (`blank_behind`); what of it is a token of its own is the target's.
+    """
+    alone = encode(prompt)
+    whole = encode(f"{prompt}{blank_behind(prompt) if gap is None else gap}{target}")
+    pairs = enumerate(zip(alone, whole, strict=False))
+    return list(whole), max(1, next((at for at, (a, b) in pairs if a != b), len(alone)))
+
+
 def subject_span(
-    tokenizer: Any, prompt: str, subject: str, *, occurrence: int = -1, padded_to: int | None = None
+    tokenizer: Any,
+    prompt: str,
+    subject: str,
+    *,
+    occurrence: int = -1,
+    padded_to: int | None = None,
+    specials: bool = True,
 ) -> tuple[int, int]:
     """(start, end) of the subject's tokens in `tokenizer(prompt)`, special tokens counted; end is exclusive.
 
     `occurrence` says which, where the subject stands there more than once: 0 is the first, -1 (the default) the last,
     since a prefix put before a prompt may name the subject too. `padded_to` is the length of the batch's rows: with a
-    tokenizer that pads on the left, the positions move by the padding.
+    tokenizer that pads on the left, the positions move by the padding. `specials` says whether the tokenizer puts its
+    own tokens around the text.
 
     Raises InputError where the prompt lacks the subject, or that occurrence of it.
     """
     wanted = subject.strip()
-    tokens, covers, text = _covers(tokenizer, prompt)
+    tokens, covers, text = _covers(tokenizer, prompt, specials)
     found = _occurrences(text, wanted)
     if not found and text is not prompt:
         found = _occurrences(text.casefold(), wanted.casefold())  # a tokenizer that lowers what it reads
@@ -58,17 +88,17 @@ def _occurrences(text: str, wanted: str) -> list[tuple[int, int]]:
     return [match.span() for match in found]
 
 
-def _covers(tokenizer: Any, prompt: str) -> tuple[int, Sequence[tuple[int, int]], str]:
+def _covers(tokenizer: Any, prompt: str, specials: bool) -> tuple[int, Sequence[tuple[int, int]], str]:
     """(number of tokens, the characters that each covers, the text whose characters are counted)."""
     if getattr(tokenizer, "is_fast", False):
-        encoded = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
+        encoded = tokenizer(prompt, add_special_tokens=specials, return_offsets_mapping=True, verbose=False)
         offsets = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
         # The blank that some tokenizers put before a text is said to cover its first letter; it covers nothing.
         covers = [
             (int(a), int(b)) if a or _decoded(tokenizer, [token]).strip() else (0, 0) for token, (a, b) in offsets
         ]
         return len(covers), covers, prompt
-    tokens = tokenizer(prompt, verbose=False)["input_ids"]
+    tokens = tokenizer(prompt, add_special_tokens=specials, verbose=False)["input_ids"]
     text = _decoded(tokenizer, tokens)
     # What a shorter prefix decodes to may end in half a character, so only what both agree on counts.
     ends = [_agreed(text, _decoded(tokenizer, tokens[:count])) for count in range(len(tokens) + 1)]
