@@ -783,9 +783,13 @@ def test_list_says_what_is_there(tmp_path: Path, run: Run) -> None:
     assert parts["train"]["found"] == [str(path)]
     assert parts["eval"]["found"] == []
     assert parts["eval"]["sha256"] == reader("zsre").SOURCE.files["eval"].sha256
-    rows = dict(line.split("\t")[:2] for line in run("list").stdout.splitlines())
-    assert rows["zsre"] == "train"
-    assert rows["mquake"] == ""
+    rows = {line.split("\t")[0]: line.split("\t") for line in run("list").stdout.splitlines()}
+    assert rows["zsre"][1] == "train"
+    assert rows["mquake"][1] == ""
+    for name, row in rows.items():
+        files = reader(name).SOURCE.files
+        assert row[3].split() == [part for part in reader(name).FILES if part not in files or not files[part].sha256]
+    assert rows["ripple_edits"][3] == "popular random"
 
 
 def test_show_prints_cases_as_read(tmp_path: Path, run: Run) -> None:

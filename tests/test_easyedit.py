@@ -75,7 +75,7 @@ def test_figures_land_among_the_teacher_forced(tmp_path: Path) -> None:
     rows = [row for run in read_runs(tmp_path) for row in run.rows]
     found = {(row["method"], row["scoring"]): row["value"] for row in rows if row["metric"] == "reliability"}
     assert found == {("rome", "teacher_forced"): 0.75, ("base", "teacher_forced"): 0.0}
-    assert {row["known"] for row in rows} == {0}
+    assert {row["known"] for row in rows} == {None}
 
 
 def test_they_stand_beside_runs_of_memedit(tmp_path: Path) -> None:
@@ -119,11 +119,13 @@ def test_runs_to_theirs_and_back(tmp_path: Path) -> None:
         "logical": 0.5,
     }
     replies = [
-        {"kind": kind, "prompt": f"{kind}?", "reply": "x", "expected": [kind.upper()], "right": True, "before": "old"}
+        {"kind": kind, "prompt": f"{kind}?", "reply": "x", "expected": [kind.upper()], "right": True, "before": "said"}
         for kind in ("edit", "paraphrase", "neighbour", "one_hop")
     ]
+    replies[2] |= {"expected": ["said"], "answers": ["TRUE", "so"]}
     line = {"case": "7", "known": True, "metrics": {"free": {"GE": 5.5}, "teacher_forced": forced}, "replies": replies}
-    (tmp_path / "cases.jsonl").write_text(json.dumps(line | {"seconds": {"edit": 0.5}}) + "\n")
+    line |= {"subject": "the edit", "old": ["OLD"], "seconds": {"edit": 0.5}}
+    (tmp_path / "cases.jsonl").write_text(json.dumps(line) + "\n")
     made = export_results(tmp_path)
     assert made[0]["case_id"] == 7
     assert made[0]["time"] == 0.5
@@ -131,12 +133,49 @@ def test_runs_to_theirs_and_back(tmp_path: Path) -> None:
     assert made[0]["requested_rewrite"] == {
         "prompt": "edit?",
         "target_new": "EDIT",
-        "ground_truth": "old",
+        "ground_truth": "OLD",
+        "subject": "the edit",
         "rephrase_prompt": "paraphrase?",
-        "locality": {"neighborhood": {"prompt": ["neighbour?"], "ground_truth": ["NEIGHBOUR"]}},
+        "locality": {"neighborhood": {"prompt": ["neighbour?"], "ground_truth": ["TRUE"]}},
         "portability": {"one_hop": {"prompt": ["one_hop?"], "ground_truth": ["ONE_HOP"]}},
     }
     assert metrics(take(made, tmp_path / "back")[0])[0] == {"free": {"GE": 5.5}, "teacher_forced": forced}
+
+
+def test_a_run_is_written_as_their_record(tmp_path: Path) -> None:
+    """Of a real run: subject and old answer are the dataset's, though the model says something else."""
+    own, script = tmp_path / "own.jsonl", tmp_path / "script.json"
+    rows: list[dict[str, Any]] = [
+        {"prompt": "The capital of Alba is", "subject": "Alba", "target": "New Alba", "old": "Port Alba",
+         "neighbour": "The capital of Zed is", "neighbour_answers": "Zedville"},
+        {"prompt": "The capital of Borduria is", "subject": "Borduria", "target": "New Borduria"},
+    ]  # fmt: skip
+    own.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    script.write_text(json.dumps({"*": "hm"}))
+    run = tmp_path / "run"
+    arguments = ["eval", "--method", "planted:always", "--dataset", str(own), "--model", f"scripted:{script}"]
+    done = CliRunner().invoke(cli, [*arguments, "--cases", "2", "--side-effects", "0", "--out", str(run)])
+    assert done.exit_code == 0, done.output
+    (folder,) = (run / "planted-always").iterdir()
+    made = {record["requested_rewrite"]["subject"]: record["requested_rewrite"] for record in export_results(folder)}
+    assert made == {
+        "Alba": {
+            "prompt": "The capital of Alba is",
+            "target_new": "New Alba",
+            "ground_truth": "Port Alba",
+            "subject": "Alba",
+            "locality": {"neighborhood": {"prompt": ["The capital of Zed is"], "ground_truth": ["Zedville"]}},
+            "portability": {},
+        },
+        "Borduria": {
+            "prompt": "The capital of Borduria is",
+            "target_new": "New Borduria",
+            "ground_truth": "<|endoftext|>",
+            "subject": "Borduria",
+            "locality": {},
+            "portability": {},
+        },
+    }
 
 
 def test_tokens_before_and_after_become_the_share_that_is_the_same(tmp_path: Path) -> None:

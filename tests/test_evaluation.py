@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from hashlib import sha256
+from itertools import cycle
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,12 +25,12 @@ from memedit.edits import Case, Draft, Message, Probe
 from memedit.errors import InputError, ModelError, NotFoundError
 from memedit.evaluation import metrics
 from memedit.evaluation._peak import peak
-from memedit.evaluation._record import alone
+from memedit.evaluation._record import alone, file_name
 from memedit.evaluation.local import Local
 from memedit.evaluation.protocols import Bearing, draw, groups, kept, questions
-from memedit.evaluation.rows import CASES, ROWS, left_out, lines, rows
+from memedit.evaluation.rows import CASES, EFFECTS, ROWS, left_out, lines, rows
 from memedit.evaluation.run import Plan, evaluate
-from memedit.evaluation.systems import Base, Memory, Options, Weights, load_system, names
+from memedit.evaluation.systems import Base, Memory, Options, Weights, configured, load_system, names
 from memedit.models import load_model
 from memedit.models.scripted import Scripted
 
@@ -474,6 +473,7 @@ class Nudge:
     family: ClassVar[str] = "fine-tuning"
     source: ClassVar[str] = "tests"
     refused: str = ""
+    by: float = 5.0
 
     def fit(self, model: Any, requests: Sequence[Any], *, state: Any = None) -> Any:
         import torch
@@ -487,8 +487,8 @@ class Nudge:
         for request in requests:
             if self.refused and self.refused in request.prompt:
                 raise InputError("not this one")
-            full[model.tokenizer(f" {request.target}")["input_ids"][0]] += 5.0
-        return Change("nudge", {}, origin(model), (Delta(name, full=full),))
+            full[model.tokenizer(f" {request.target}")["input_ids"][0]] += self.by
+        return Change("nudge", {}, origin(model), (Delta(name, full=full),), notes={"rank": len(requests)})
 
 
 @pytest.fixture
@@ -520,17 +520,128 @@ def test_a_method_of_weights_is_applied_only_while_it_answers(tiny: Path) -> Non
 
 
 @pytest.mark.usefixtures("nudge")
-def test_an_edit_that_a_method_refuses_is_counted_and_said(
-    tiny: Path, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from memedit.methods import methods
+def test_many_changes_take_no_more_than_the_weights(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are the sum of all: what the last of them alone would not say."""
+    from memedit.weights import change as module
 
+    base, applied, taken = Base(f"hf:{tiny / 'gpt2'}"), module.applied, []
+
+    def watched(model: Any, *changes: Any) -> Any:
+        taken.append(sum(change.nbytes for change in changes))
+        return applied(model, *changes)
+
+    monkeypatch.setattr(module, "applied", watched)
+    one, many = (Weights(base, f"nudge:by={by}") for by in (4.0, 0.5))
+    case = cases(1)[0]
+    one.edit(case.edits)
+    for _ in range(8):
+        many.edit(case.edits)
+    assert many.score([case.prompt], [case.target]) == one.score([case.prompt], [case.target])
+    assert max(taken) == taken[-1] == many.bytes_per_edit  # as one full change takes
+    many.reset()
+    assert many.score([case.prompt], [case.target]) == base.score([case.prompt], [case.target])
+
+
+@pytest.mark.parametrize("method", ["alphaedit", "lora"])
+def test_one_running_sum_is_what_all_changes_add(tiny: Path, method: str) -> None:
+    """With the state that the next change is fitted by, and of low rank as well."""
+    import torch
+
+    from memedit.methods import make
+    from memedit.weights.change import applied, state_of
+
+    base = Base(f"hf:{tiny / 'gpt2'}")
+    settings = {"alphaedit": {"texts": 8, "threshold": 1e3, "penalty": 0.001, "steps": 5}, "lora": {"steps": 2}}[method]
+    system = Weights(base, f"{method}:{';'.join(f'{name}={value}' for name, value in settings.items())}")
+    changes: list[Any] = []
+    for case in cases(3):
+        requests = [system._request(draft) for draft in case.edits]
+        with applied(system._model, *changes):
+            made: Any = make(method, **settings)
+            changes.append(made.fit(system._model, requests, state=state_of(changes)))
+        system.edit(case.edits)
+    held = system._held
+    assert held is not None
+    for delta in held.deltas:
+        parts = [one.matrix() for change in changes for one in change.deltas if one.name == delta.name]
+        assert torch.allclose(delta.matrix(), sum(parts[1:], parts[0]), rtol=1e-3, atol=1e-6)
+        assert len(parts) == 3
+        assert delta.matrix().abs().max() > 0
+    state = state_of(changes)
+    assert held.state.keys() == state.keys()
+    assert all(torch.allclose(held.state[key], rows_, rtol=1e-3, atol=1e-6) for key, rows_ in state.items())
+    assert system.bytes_per_edit == sum(change.nbytes for change in changes) / 3
+
+
+@pytest.mark.usefixtures("nudge")
+def test_settings_are_told_apart_in_one_run(tiny: Path, own: Path, tmp_path: Path) -> None:
+    plan = Plan(dataset=str(own), data=tmp_path, model=f"hf:{tiny / 'gpt2'}", cases=2, side_effects=0)
+    for settings in ([], ["nudge.by=2"], ["nudge.refused=x", "nudge.by = 0.5"]):
+        evaluate(configured(["base", "nudge"], settings), plan, tmp_path / "run")
+    found = {}
+    for path in (tmp_path / "run").glob("nudge*/*/run.json"):
+        kept_there = json.loads(path.read_text())
+        found[kept_there["method"]] = kept_there["system"]["settings"]
+        assert kept_there["notes"] == {"rank": 1}
+    assert found == {
+        "nudge": {"refused": "", "by": 5.0},
+        "nudge:by=2": {"refused": "", "by": 2},
+        "nudge:by=0.5;refused=x": {"refused": "x", "by": 0.5},
+    }
+    assert {path.parent.parent.name for path in (tmp_path / "run").glob("nudge*/*/run.json")} == {
+        "nudge", "nudge-by-2", "nudge-by-0.5-refused-x",
+    }  # fmt: skip
+
+
+def test_settings_of_nothing_are_refused(tiny: Path) -> None:
+    for given, message in (
+        (["rome.layer"], "write METHOD.NAME=VALUE"),
+        (["layer=1"], "write METHOD.NAME=VALUE"),
+        (["memit.layers=0"], "there are: rome"),
+        (["memory.scope=lexical"], "there are: rome"),
+        (["rome.layer=1", "rome.layer=2"], "rome.layer is set twice"),
+    ):
+        with pytest.raises(InputError, match=message):
+            configured(["memory", "rome"], given)
+    base = Base(f"hf:{tiny / 'gpt2'}")
+    with pytest.raises(InputError, match="rome has no setting colour; there are: "):
+        load_system("rome:colour=1", base)
+    with pytest.raises(InputError, match="no layer 9"):
+        load_system("rome:layer=9", base).parts()  # type: ignore[attr-defined]
+
+
+def test_what_is_in_force_is_recorded(tiny: Path, own: Path, tmp_path: Path) -> None:
+    """What the model decides, what the first change noted, and a checksum of every file that was read."""
+    data = side_effect_data(tmp_path)
+    plan = Plan(dataset=str(own), data=data, model=f"hf:{tiny / 'gpt2'}", protocol="loaded", cases=1, side_effects=2)
+    names_ = configured(["alphaedit"], ["alphaedit.texts=8", "alphaedit.threshold=1000", "alphaedit.steps=1"])
+    evaluate(names_, plan, tmp_path / "run")
+    (path,) = (tmp_path / "run").glob("alphaedit*/*/run.json")
+    kept_there = json.loads(path.read_text())
+    settings = kept_there["system"]["settings"]
+    assert settings["layers"] == [0, 1, 2]
+    assert (settings["rate"], settings["penalty"], settings["threshold"]) == (0.5, 10.0, 1000)
+    assert {name for name, value in settings.items() if value is None} == {"corpus"}  # the model's own text
+    assert len(kept_there["notes"]["corpus_hash"]) == 64
+    assert kept_there["notes"]["null_space"].keys() == {"0", "1", "2"}
+    assert kept_there["files_sha256"] == {
+        name: sha256((data / place / name).read_bytes()).hexdigest()
+        for place, name in (("piqa", "valid.jsonl"), ("piqa", "valid-labels.lst"), ("text", "some.txt"))
+    }
+    assert {"peft", "torch"} <= kept_there["versions"].keys()
+    (data / "text" / "some.txt").write_text("of another text " * 9)
+    with pytest.raises(InputError, match="files_sha256 is"):
+        evaluate(names_, plan, tmp_path / "run")
+
+
+@pytest.mark.usefixtures("nudge")
+def test_an_edit_that_a_method_refuses_is_counted_and_said(tiny: Path, own: Path, tmp_path: Path) -> None:
     refused = draw(read(str(own)), 3).cases[1]
-    monkeypatch.setattr(methods, "get", lambda name: partial(Nudge, refused=refused.subject))
     plan = Plan(dataset=str(own), data=tmp_path, model=f"hf:{tiny / 'gpt2'}", protocol="sequential", cases=3)
-    found = evaluate(["nudge"], replace(plan, side_effects=0), tmp_path / "run")
-    assert found.failed == {"nudge": ["not this one"]}
-    (folder,) = (tmp_path / "run" / "nudge").iterdir()
+    method = f"nudge:refused={refused.subject}"
+    found = evaluate([method], replace(plan, side_effects=0), tmp_path / "run")
+    assert found.failed == {method: ["not this one"]}
+    (folder,) = (tmp_path / "run" / f"nudge-refused-{refused.subject}").iterdir()
     assert [line["case"] for line in lines(folder / CASES) if "failed" in line] == [refused.id]
 
 
@@ -574,41 +685,120 @@ def big(tmp_path: Path, count: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("protocol", ["single", "loaded"])
-def test_a_run_that_is_killed_again_and_again(tmp_path: Path, script: str, protocol: str) -> None:
-    path, out, whole = big(tmp_path, 150), tmp_path / "run", tmp_path / "whole"
+KILLED = """
+import os, signal, stat, sys
+from memedit.cli import cli
+
+left, write, sync = int(sys.argv.pop(1)), os.write, os.fsync
+
+def step(before):
+    global left
+    left -= 1
+    if not left:
+        before()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def half(file, text):
+    if stat.S_ISREG(os.fstat(file).st_mode):
+        step(lambda: write(file, text[: len(text) // 2]))
+    return write(file, text)
+
+def durable(file):
+    step(lambda: None)
+    sync(file)
+
+os.write, os.fsync = half, durable
+cli()
+"""
+"""The command line, killed at its Nth step towards the disk: before a file is put in place, or half through lines."""
+
+
+def killed_at(step: int, plan: Plan, method: str, out: Path, *options: str) -> int:
+    """The exit status of a run that is killed at that step, if it comes so far."""
     command = [
-        sys.executable, "-m", "memedit", "eval", "--method", "planted:always", "--dataset", str(path), "--model",
-        script, "--data", str(tmp_path), "--protocol", protocol, "--cases", "150", "--side-effects", "0", "--json",
+        sys.executable, "-c", KILLED, str(step), "eval", "--method", method, "--dataset", plan.dataset,
+        "--model", plan.model, "--data", str(plan.data), "--protocol", plan.protocol, "--cases", str(plan.cases),
+        "--edits", str(plan.in_force), "--side-effects", str(plan.side_effects), "--out", str(out), *options,
     ]  # fmt: skip
-    environment = os.environ | {"MEMEDIT_CONFIG": ""}
-    seen = 0
-    for _ in range(2):
-        process = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL, env=environment)
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            there = lines(folder_of(out) / CASES) if (out / "planted-always").is_dir() else []
-            if len(there) > seen + 10:
-                break
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        there = lines(folder_of(out) / CASES)
-        assert len(there) >= seen
-        seen = len(there)
-    assert seen > 10
-    cases_file = folder_of(out) / CASES
-    with cases_file.open("ab") as file:  # and one that a kill has torn
-        file.write(b'{"case": "c1", "kno')
-    kept_lines = cases_file.read_bytes().split(b"\n")[:-1]
-    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, env=environment, check=True)
-    assert cases_file.read_bytes().split(b"\n")[: len(kept_lines)] == kept_lines  # what was there was not made anew
-    subprocess.run([*command, "--out", str(whole)], capture_output=True, env=environment, check=True)
-    found = timeless(cases_file)
-    assert len(found) == len({line["case"] for line in found}) == 150
-    strip = [{**line, "memory_bytes": None} for line in timeless(folder_of(whole) / CASES)]
-    assert [{**line, "memory_bytes": None} for line in found] == strip
-    assert json.loads(done.stdout)["rows"] == json.loads((folder_of(out) / ROWS).read_text())["rows"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode
+
+
+@pytest.mark.parametrize(
+    ("protocol", "jobs", "side_effects"),
+    [("single", 1, 0), ("loaded", 1, 0), ("sequential", 1, 6), ("loaded", 2, 6)],
+)
+def test_a_run_that_is_killed_again_and_again(tmp_path: Path, protocol: str, jobs: int, side_effects: int) -> None:
+    """Each time a step later, until it is through: as if it had never been killed."""
+    path, script, out, whole = (big(tmp_path, 30), *(tmp_path / name for name in ("script.json", "run", "whole")))
+    facts = map(json.loads, path.read_text().splitlines())
+    script.write_text(json.dumps({fact["prompt"]: fact["old"] for fact in facts} | {"*": "hm"}))
+    plan = Plan(
+        dataset=str(path), data=tmp_path, model=f"scripted:{script}", protocol=protocol, cases=20,
+        side_effects=side_effects,
+    )  # fmt: skip
+    kills, seen = 0, b""
+    while killed_at(1 + jobs * kills, plan, "planted:always", out, "--jobs", str(jobs)):
+        kills += 1
+        for made in out.glob(f"planted-always/*/{CASES}"):
+            there = made.read_bytes()
+            whole_lines = there[: there.rfind(b"\n") + 1]
+            assert whole_lines.startswith(seen)  # what is there is not made anew
+            seen = whole_lines
+    assert kills >= 3
+    evaluate(["planted:always"], plan, whole)
+    found, wanted = (timeless(folder_of(folder) / CASES) for folder in (out, whole))
+    assert len(found) == len({line["case"] for line in found}) == 20
+    assert found == wanted
+    if protocol == "sequential":
+        assert [line["metrics"]["free"]["retention"] for line in found] == [1] * 20
+    effects = [lines(folder_of(folder) / EFFECTS) for folder in (out, whole)]
+    assert effects[0] == effects[1]
+    assert bool(effects[0]) == bool(side_effects)
+    timed = {"seconds_per_edit", "seconds_per_query", "peak_bytes"}
+    kept_rows, rows_ = (
+        [row for row in json.loads((folder_of(folder) / ROWS).read_text())["rows"] if row["metric"] not in timed]
+        for folder in (out, whole)
+    )
+    if jobs == 1:  # else the lines are in another order, and what is drawn for an interval with them
+        assert kept_rows == rows_
+
+
+def test_a_method_of_weights_goes_on_after_a_kill(tiny: Path, tmp_path: Path) -> None:
+    """In the middle of a sequence: later edits stand on the earlier ones, which are put in but not asked again."""
+    data, out, whole = side_effect_data(tmp_path), tmp_path / "run", tmp_path / "whole"
+    path = tmp_path / "few.jsonl"
+    asked = ("id", "prompt", "subject", "neighbour")
+    facts = map(json.loads, big(tmp_path, 20).read_text().splitlines())
+    targets = cycle(["old .", "new .", "country .", "mayor ."])
+    records = [
+        {key: fact[key] for key in asked} | {"target": target} for fact, target in zip(facts, targets, strict=False)
+    ]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    plan = Plan(
+        dataset=str(path), data=data, model=f"hf:{tiny / 'gpt2'}", protocol="sequential", cases=18, side_effects=2
+    )
+    settings = ["fine_tune.steps=15", "fine_tune.rate=0.02"]
+    (method,) = configured(["fine_tune"], settings)
+    options = [text for setting in settings for text in ("--set", setting)]
+    assert killed_at(7, plan, "fine_tune", out, *options) == -signal.SIGKILL
+    cases_file = folder_of(out, file_name(method)) / CASES
+    before = cases_file.read_bytes().splitlines()
+    assert 0 < len(lines(cases_file)) == len(before) - 1 < 18  # the last one is torn
+    for folder in (out, whole):
+        evaluate([method], plan, folder)
+    assert cases_file.read_bytes().splitlines()[: len(before) - 1] == before[:-1]
+    found, wanted = (timeless(folder_of(folder, file_name(method)) / CASES) for folder in (out, whole))
+    assert [(line["case"], line["replies"]) for line in found] == [(line["case"], line["replies"]) for line in wanted]
+    assert [line["metrics"]["free"] for line in found] == [line["metrics"]["free"] for line in wanted]
+    held = [line["metrics"]["free"].get("retention") for line in found]
+    assert {0, 1} <= set(held)  # some are forgotten, some are not
+    assert {line["metrics"]["free"]["reliability_immediate"] for line in found} <= {0, 1}
+    kinds = [
+        {line["kind"] for line in lines(folder_of(folder, file_name(method)) / EFFECTS)} for folder in (out, whole)
+    ]
+    assert kinds[0] == kinds[1] == {"piqa", "text"}
 
 
 def test_a_finished_run_asks_nothing_again(own: Path, script: str, tmp_path: Path) -> None:
@@ -691,6 +881,22 @@ def test_known_and_over_known(own: Path, script: str, tmp_path: Path) -> None:
     over = {row["over"]: row["n"] for row in found.rows if row["metric"] == "reliability"}
     assert over == {"all": 9, "known": 2}
     assert all(row["known"] == 2 and row["cases"] == 9 for row in found.rows)
+
+
+def test_without_old_answers_nothing_is_said_to_be_unknown(script: str, tmp_path: Path) -> None:
+    path, said = tmp_path / "own.jsonl", []
+    path.write_text("".join(json.dumps(record(*pair) | {"old": None}) + "\n" for pair in enumerate(PLACES)))
+    plan = Plan(dataset=str(path), data=tmp_path, model=script, protocol="loaded", cases=3, side_effects=2)
+    found = evaluate(["planted:always"], plan, tmp_path / "run", notice=said.append)
+    assert found.known is None
+    assert said == ["own.jsonl has no old answers, so nothing tells which facts the unedited model knows"]
+    assert {(row["known"], row["over"]) for row in found.rows} == {(None, "all")}
+    assert {line["known"] for line in lines(folder_of(tmp_path / "run") / CASES)} == {None}
+    assert "no old answers" in found.left_out["planted:always"]["side effect upstream"]
+    mixed = [record(*pair) | ({"old": None} if pair[0] % 2 else {}) for pair in enumerate(PLACES)]
+    path.write_text("".join(json.dumps(one) + "\n" for one in mixed))
+    found = evaluate(["base"], replace(plan, cases=9, side_effects=0), tmp_path / "mixed", notice=said.append)
+    assert (found.known, said[1]) == (1, "the unedited model knows 1 of 9 cases (4 have no old answer)")
 
 
 # ---------------------------------------------------------------------------------------------------------------- rows
@@ -831,3 +1037,32 @@ def test_bench_methods_prints_the_same_rows(own: Path, script: str) -> None:
     found = json.loads(done.stdout)["rows"]
     assert table(found, "planted:never")["free", "locality"] == 1
     assert {row["protocol"] for row in found} == {"single"}
+    sequence = ["--cases", "3", "--protocol", "sequential", "--edits", "4", "--json"]
+    done = CliRunner().invoke(cli, [*arguments[:2], "--method", "planted:always", *arguments[4:], *sequence])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["rows"]
+    assert {(row["protocol"], row["edits"], row["cases"]) for row in found} == {("sequential", 4, 3)}
+    assert table(found, "planted:always")["free", "retention"] == 1
+
+
+def test_bench_methods_measures_every_method_that_writes(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from memedit.evaluation import run
+    from memedit.methods import methods
+
+    asked: list[Any] = []
+
+    def watched(names: Sequence[str], plan: Plan, out: Path, **rest: Any) -> run.Result:
+        asked.append((list(names), plan))
+        return run.Result([], {name: {"free GE": "needs", "free RS": "needs"} for name in names}, {}, 1, None)
+
+    monkeypatch.setattr(run, "evaluate", watched)
+    arguments = ["bench", "methods", "--dataset", str(own), "--model", f"hf:{tiny / 'gpt2'}", "--set", "rome.layer=1"]
+    done = CliRunner().invoke(cli, [*arguments, "--protocol", "batch", "--edits", "2", "--cases", "4"])
+    assert done.exit_code == 0, done.output
+    ((names_, plan),) = asked
+    assert names_[0] == "base"
+    assert set(names_[1:]) == {*methods.names()} - {"depn", "rome"} | {"rome:layer=1"}
+    assert (plan.protocol, plan.edits, plan.cases, plan.side_effects) == ("batch", 2, 4, 0)
+    assert done.stderr.splitlines()[0] == "base: 2 metrics left out; rows.json and --json say why"

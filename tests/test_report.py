@@ -237,6 +237,24 @@ def test_the_method_compared_with_can_be_chosen(runs: Path) -> None:
         report(read(runs), against="memit")
 
 
+def test_one_method_is_compared_with_the_unedited_model(tmp_path: Path) -> None:
+    """Where there is but one; a setting with two is compared as ever, and neither minus the unedited model."""
+    write_run(tmp_path, "base", some(10, [0]))
+    write_run(tmp_path, "rome", some(10, range(4)))
+    for method in ("base", "memory", "rome"):
+        write_run(tmp_path, method, some(10, [0]), protocol="loaded", edits=10)
+    made = report(read(tmp_path))
+    pairs = {(one.setting.protocol, one.method, one.against) for one in made.comparisons}
+    assert pairs == {("single", "rome", "base"), ("loaded", "rome", "memory")}
+    free = next(one for one in made.comparisons if (one.scoring, one.metric) == ("free", "reliability"))
+    assert (free.setting.protocol, free.difference.value) == ("loaded", 0)
+    single = [one for one in made.comparisons if one.setting.protocol == "single" and one.scoring == "free"]
+    assert next(one for one in single if one.metric == "reliability").difference.value == pytest.approx(0.3)
+    written = to_markdown(made)
+    assert written.index("Differences from memory") != written.index("Differences from base")
+    assert "minus base" in to_html(made)
+
+
 # --------------------------------------------------------------------------------------------------------------- tables
 
 
@@ -280,6 +298,21 @@ def test_two_runs_of_one_method_keep_apart(tmp_path: Path) -> None:
     assert {
         one.difference.value for one in made.comparisons if one.metric == "reliability" and one.scoring == "free"
     } == {-0.75}
+
+
+def test_the_unedited_model_of_two_runs_is_no_method(tmp_path: Path) -> None:
+    for name, method in (("one", "alphaedit"), ("two", "rome")):
+        write_run(tmp_path / name, "base", some(4, [], kept=1.0))
+        write_run(tmp_path / name, method, some(4, [0, 1], kept=0.5))
+    made = report([*read(tmp_path / "one"), *read(tmp_path / "two")])
+    assert made.methods == ("base", "base (2)", "alphaedit", "rome")
+    assert {run.settings["method"] for run in made.runs} == {"base", "alphaedit", "rome"}
+    assert [run.method for run in made.runs if run.unedited] == ["base", "base (2)"]
+    assert {(one.method, one.against) for one in made.comparisons} == {("rome", "alphaedit")}
+    assert not any(cell and cell.best for line in made.tables[0].lines for cell in line.cells if line.unedited)
+    assert {one.method for one in made.worst} == {"alphaedit", "rome"}
+    radars = [figure.title for figure in made.figures if isinstance(figure, Radar)]
+    assert radars == ["base", "alphaedit", "rome"]
 
 
 def test_nothing_to_show_is_said() -> None:

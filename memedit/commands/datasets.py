@@ -94,8 +94,9 @@ def _list(folder: Path | None, as_json: bool) -> None:
     for one in found:
         there = [part["name"] for part in one["parts"] if part["found"]]
         absent = [part["name"] for part in one["parts"] if not part["found"]]
-        rows.append((one["name"], " ".join(there), " ".join(absent), one["summary"]))
-    terminal.table(("name", "parts here", "parts not here", "what"), rows, wide=-1)
+        unknown = [part["name"] for part in one["parts"] if part["sha256"] is None]
+        rows.append((one["name"], " ".join(there), " ".join(absent), " ".join(unknown), one["summary"]))
+    terminal.table(("name", "parts here", "parts not here", "no published checksum", "what"), rows, wide=-1)
 
 
 def _show(session: Session, dataset: str, folder: Path | None, cases: int, as_json: bool) -> None:

@@ -11,6 +11,20 @@ from memedit import terminal
 from memedit.cli import Session, verb
 from memedit.errors import InputError
 
+PROTOCOL = click.option(
+    "--protocol",
+    type=click.Choice(["single", "batch", "sequential", "loaded"]),
+    default="single",
+    help="How edits are put in and when they are asked about [single].",
+)
+EDITS = click.option(
+    "--edits", type=click.IntRange(min=1), metavar="N", help="Edits in force together [as many as cases]."
+)
+SET = click.option(
+    "--set", "settings", multiple=True, metavar="METHOD.NAME=VALUE",
+    help="A setting of a method that changes weights; repeatable.",
+)  # fmt: skip
+
 
 @verb(
     "memedit eval --method base,memory --data DIR --cases 100 --out RUN\n"
@@ -22,14 +36,10 @@ from memedit.errors import InputError
 @click.option("--dataset", default="counterfact", metavar="NAME", help="Dataset, NAME:PART or a file [counterfact].")
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Folder of datasets [env: MEMEDIT_DATA].")
 @click.option("--model", metavar="SPEC", help="Base model [env: MEMEDIT_MODEL].")
-@click.option(
-    "--protocol",
-    type=click.Choice(["single", "batch", "sequential", "loaded"]),
-    default="single",
-    help="How edits are put in and when they are asked about [single].",
-)
+@SET
+@PROTOCOL
 @click.option("--cases", type=click.IntRange(min=1), default=100, metavar="N", help="How many cases [100].")
-@click.option("--edits", type=click.IntRange(min=1), metavar="N", help="Edits in force together [as many as cases].")
+@EDITS
 @click.option("--seed", type=click.IntRange(min=0), default=0, metavar="S", help="Which cases are drawn [0].")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="RUN", help="Folder of the run.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, metavar="K", help="Processes [1].")
@@ -44,27 +54,37 @@ from memedit.errors import InputError
 @click.option("--encoder", metavar="NAME", help="The memory's encoder [env: MEMEDIT_ENCODER].")
 @click.option("--store", metavar="NAME", help="The memory's store [env: MEMEDIT_STORE].")
 @click.option("--false-fire", type=float, metavar="SHARE", help="The scope's rate [env: MEMEDIT_FALSE_FIRE].")
-def command(session: Session, as_json: bool, methods: str, out: Path | None, jobs: int, **given: Any) -> None:
+def command(
+    session: Session, as_json: bool, methods: str, settings: tuple[str, ...], out: Path | None, jobs: int, **given: Any
+) -> None:
     """Measure methods of editing on a dataset.
 
     By free generation and teacher-forced, side by side.
     """
     from memedit.evaluation.systems import names
 
-    chosen = list(dict.fromkeys(name.strip() for name in methods.split(",") if name.strip()))
+    chosen = listed(methods)
     if not chosen or chosen == ["?"]:
         terminal.table(("method",), [(name,) for name in [*names(), "memory:ANSWERER"]])
         return
     if out is None:
         raise InputError("name the folder of the run with --out RUN; it is made, or gone on with")
-    show(session, chosen, out, jobs, as_json, **given)
+    show(session, chosen, settings, out, jobs, as_json, **given)
 
 
-def show(session: Session, methods: list[str], out: Path, jobs: int, as_json: bool, **given: Any) -> None:
+def listed(names: str) -> list[str]:
+    """Names with commas between, each once."""
+    return list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+
+
+def show(
+    session: Session, methods: list[str], set_: tuple[str, ...], out: Path, jobs: int, as_json: bool, **given: Any
+) -> None:
     """Run the evaluation and print its rows: what `eval` and `bench methods` share."""
     from memedit.evaluation.run import Plan, evaluate
-    from memedit.evaluation.systems import Options
+    from memedit.evaluation.systems import Options, configured
 
+    methods = configured(methods, set_)
     settings = session.settings(data=given.pop("data"), model=given.pop("model"))
     memory = {name: given.pop(name) for name in ("oracle", "scope", "encoder", "store", "false_fire") if name in given}
     plan = Plan(data=settings.data, model=settings.model, options=Options(**memory), **given)
@@ -82,7 +102,7 @@ def show(session: Session, methods: list[str], out: Path, jobs: int, as_json: bo
     terminal.table(columns, lines, wide=3)
     for method, reasons in result.left_out.items():
         if reasons:
-            session.notice(f"{method}, left out: {', '.join(reasons)} (the reasons are in rows.json)")
+            session.notice(f"{method}: {len(reasons)} metrics left out; rows.json and --json say why")
 
 
 def _shown(value: object) -> object:

@@ -13,7 +13,7 @@ from statistics import fmean
 from memedit.evaluation import _names as names
 from memedit.evaluation._figures import Figure, Gaps, Plot, Point, Radar, Series
 from memedit.evaluation._names import SCORINGS, percent
-from memedit.evaluation._runs import BASE, Row, Run, score, scores, widest
+from memedit.evaluation._runs import Row, Run, score, scores, widest
 from memedit.evaluation.metrics import JUDGED, harmonic_mean
 
 PRIMARY = ("reliability", "generalisation", "locality")
@@ -67,7 +67,7 @@ def _by_seconds(runs: Sequence[Run], slots: Mapping[str, int]) -> Iterable[Plot]
     for setting in sorted({run.setting for run in runs}):
         for kind in ("edit", "query"):
             series = []
-            for run in (run for run in runs if run.setting == setting and run.method != BASE):
+            for run in (run for run in runs if run.setting == setting and not run.unedited):
                 took = score(run, "free", f"seconds_per_{kind}")
                 values = [cell.value for metric in PRIMARY if (cell := score(run, "free", metric)) is not None]
                 if took and took.value > 0 and len(values) == len(PRIMARY):
@@ -96,7 +96,7 @@ def _retention(runs: Sequence[Run], slots: Mapping[str, int]) -> Iterable[Plot]:
     for setting in sorted({run.setting for run in runs if run.setting.protocol == "sequential"}):
         series = []
         for run in runs:
-            if run.setting != setting or run.method == BASE:
+            if run.setting != setting or run.unedited:
                 continue
             held = [*scores(run, "free", "retention").values()] or [*scores(run, "free", "reliability").values()]
             size = -(-len(held) // PIECES)
@@ -205,7 +205,7 @@ def _radars(runs: Sequence[Run], slots: Mapping[str, int]) -> Iterable[Radar]:
                 continue
             for run in here:
                 cells = [score(run, scoring, metric) for metric in axes]
-                if any(cells):
+                if any(cells) and not (run.unedited and run.called):  # one of the unedited model is enough
                     yield Radar(
                         slug("radar", scoring, run.method, setting),
                         run.method,

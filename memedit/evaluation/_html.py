@@ -215,11 +215,11 @@ def _definitions(report: Report) -> str:
 
 
 def _differences(report: Report) -> Iterable[str]:
-    against = next((one.against for one in report.comparisons), None)
-    if against is None:
+    if not report.comparisons:
         return
+    against = " or ".join(f"<b>{escape(name)}</b>" for name in dict.fromkeys(one.against for one in report.comparisons))
     yield (
-        f"<p>Each method minus <b>{escape(against)}</b>, on the cases that both were asked. Pairing "
+        f"<p>Each method minus {against}, on the cases that both were asked. Pairing "
         "sees differences that two separate intervals hide. A difference is coloured where p, adjusted for the number "
         "of comparisons in its table (Holm), is below 0.05: green where the method is better, red where it is worse. "
         "Shares differ by percentage points.</p>"
@@ -241,7 +241,7 @@ def _differences(report: Report) -> Iterable[str]:
             clear = sum(one.adjusted < 0.05 for one in there)
             yield (
                 f'<details{"" if seen else " open"}><summary><b>{name}</b><span class="soft">{escape(str(setting))}; '
-                f"{clear} of {len(there)} clear</span></summary>"
+                f"minus {escape(there[0].against)}; {clear} of {len(there)} clear</span></summary>"
                 f'<div class="plain" tabindex="0" role="region" aria-label="{title}"><table class="sortable">'
                 f"<thead><tr>{heads}</tr></thead><tbody>\n{rows}\n</tbody></table></div></details>"
             )

@@ -32,7 +32,8 @@ def alone(out: Path) -> Iterator[None]:
 
     Raises InputError where another process has it, or where it holds something else.
     """
-    if out.is_dir() and not (out / RUN).is_file() and any(path.name != "lock" for path in out.iterdir()):
+    begun = {"lock", Path(RUN).with_suffix(".part").name}  # what a kill at the very beginning leaves
+    if out.is_dir() and not (out / RUN).is_file() and any(path.name not in begun for path in out.iterdir()):
         raise InputError(f"{out} holds something else than a run; name an empty folder, or one that is not there yet")
     out.mkdir(parents=True, exist_ok=True)
     with (out / "lock").open("ab") as file:
@@ -73,6 +74,13 @@ def begin(folder: Path, kept: Mapping[str, Any], jobs: int) -> None:
         write(folder / RUN, {**kept, "jobs": jobs, "created_at": _now()})
     for name in (CASES, EFFECTS):
         mend(folder / name)
+
+
+def note(folder: Path, notes: Mapping[str, Any]) -> None:
+    """Keep what came up while fitting beside the settings, once; a folder's settings do not depend on it."""
+    kept = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    if "notes" not in kept:
+        write(folder / RUN, {**kept, "notes": notes})
 
 
 def _same(path: Path, mine: Mapping[str, Any]) -> None:

@@ -25,7 +25,8 @@ BASE = "base"
 class Run:
     """One method on one setting: `settings` are its run.json, `cases` its lines, `rows` its scores.
 
-    `left_out` says of each score that was not taken why it was not.
+    `left_out` says of each score that was not taken why it was not. `called` is what the report calls its method, where
+    that is another name (`told_apart`).
     """
 
     folder: str
@@ -33,10 +34,16 @@ class Run:
     cases: tuple[Row, ...]
     rows: tuple[Row, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    called: str | None = None
 
     @property
     def method(self) -> str:
-        return str(self.settings["method"])
+        return self.called or str(self.settings["method"])
+
+    @property
+    def unedited(self) -> bool:
+        """Whether it is of the unedited model, whatever the report calls it."""
+        return bool(self.settings["method"] == BASE)
 
     @property
     def setting(self) -> Setting:
@@ -129,7 +136,7 @@ def told_apart(runs: Sequence[Run]) -> list[Run]:
         key = run.method, run.setting
         seen[key] = seen.get(key, 0) + 1
         if seen[key] > 1:
-            run = replace(run, settings={**run.settings, "method": f"{run.method} ({seen[key]})"})
+            run = replace(run, called=f"{run.method} ({seen[key]})")
         named.append(run)
     return named
 

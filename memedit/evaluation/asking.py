@@ -28,9 +28,9 @@ Pair = tuple[str, str]
 _COMPARED = ("neighbour", "same_subject", "distracting")  # whose next token's distributions are compared
 
 
-def is_known(case: Case, base: Base) -> bool:
-    """Whether the unedited model answers the edit's question with what was true before."""
-    return gives(base.answer([case.prompt])[0], case.old)
+def is_known(case: Case, base: Base) -> bool | None:
+    """Whether the unedited model answers the edit's question with what was true before; None where nothing says it."""
+    return gives(base.answer([case.prompt])[0], case.old) if case.old else None
 
 
 def ask(
@@ -74,7 +74,9 @@ def ask(
         ]
         line: Line = {
             "case": case.id,
-            "known": gives(before[case.prompt], case.old),
+            "subject": case.subject,
+            "old": list(case.old),
+            "known": gives(before[case.prompt], case.old) if case.old else None,
             "metrics": metrics.of_case(made, dataset),
             "replies": [_told(one, told, case) for one, told in zip(made, explained[here], strict=True)],
             "seconds": {"edit": None, "query": round(took, 6), "passes": getattr(system, "passes_per_edit", None)},
@@ -171,7 +173,10 @@ def _distances(system: System, base: Base, prompts: Sequence[str]) -> dict[str, 
 
 
 def _told(one: Asked, told: Mapping[str, object], case: Case) -> Line:
-    """A reply to read. `right`: as its kind counts, by match or by being unchanged; None where nothing tells."""
+    """A reply to read. `right`: as its kind counts, by match or by being unchanged; None where nothing tells.
+
+    `expected` is what it is judged by; of what must not change the true `answers` stand beside it.
+    """
     unchanged = one.kind in UNCHANGED and one.kind != "forgetfulness"
     line: Line = {
         "kind": one.kind,
@@ -181,6 +186,8 @@ def _told(one: Asked, told: Mapping[str, object], case: Case) -> Line:
         "right": metrics.same(one) if unchanged else metrics.right(one),
         "before": one.before,
     }
+    if unchanged and one.answers:
+        line["answers"] = list(one.answers)
     if one.verdict is not None:
         line["verdict"] = one.verdict
     if "in_scope" in told:

@@ -9,7 +9,8 @@ probable (`rewrite_acc`), or, for locality, those that are what the model said b
 teacher-forced figures and nowhere else; newer files name the protocol of each part in "metric_meta", and a part that
 was freely generated is then read as free. Only "ngram_entropy" is of generated text by its nature: it is read as GE,
 in bits as they write it; theirs is of 100 sampled tokens behind the edit's prompt, where memedit's is of greedy text. A
-figure that memedit has no like of is left out, and the run says so.
+figure that memedit has no like of is left out, and the run says so. "ground_truth" is the dataset's own answer, never
+what the model said: of the rewrite the old one ("<|endoftext|>" without any, as they write it).
 
 Source: EasyEdit, Wang et al. 2024; KnowEdit, Zhang et al. 2024; the form is that of their `editors/editor.py` and
 `evaluate/evaluate.py`.
@@ -30,6 +31,9 @@ Record = Mapping[str, Any]
 
 BASE = "base"
 """The method whose run holds the `pre` figures: the unedited model."""
+
+NO_TRUTH = "<|endoftext|>"
+"""What stands for an old answer where the dataset has none."""
 
 METRICS = {
     ("rewrite_acc",): "reliability",
@@ -80,7 +84,7 @@ def import_results(
     """Write records as runs of `method` and, from their `pre`, of the unedited model; -> the runs' folders.
 
     Their files do not name method, model and dataset: to stand in one table with runs of memedit these must be the
-    same words. `known` is unknown, hence False. Raises InputError where a run is already there.
+    same words. `known` is not told, hence None. Raises InputError where a run is already there.
     """
     written = []
     edits = len(records) if protocol != "single" else 1
@@ -135,7 +139,7 @@ def _case(record: Record, side: str) -> dict[str, Any]:
         found["free"]["GE"] = float(entropy)
     return {
         "case": str(record.get("case_id", "")),
-        "known": False,
+        "known": None,
         "metrics": found,
         "replies": [],
         "seconds": {"edit": record.get("time") if side == "post" else None, "query": None},
@@ -229,17 +233,18 @@ def _requested(line: Record) -> dict[str, Any]:
         by_kind.setdefault(reply["kind"], []).append(reply)
     asked: dict[str, Any] = {"locality": {}, "portability": {}}
     for reply in by_kind.get("edit", ())[:1]:
-        asked |= {"prompt": reply["prompt"], "target_new": _first(reply), "ground_truth": reply.get("before", "")}
+        asked |= {"prompt": reply["prompt"], "target_new": _first(reply.get("expected"))}
+        asked |= {"ground_truth": _first(line.get("old")) or NO_TRUTH, "subject": line.get("subject", "")}
     for reply in by_kind.get("paraphrase", ())[:1]:
         asked["rephrase_prompt"] = reply["prompt"]
     for group, kinds in _KINDS.items():
         for kind, name in kinds.items():
             if replies := by_kind.get(kind):
-                prompts, truths = [one["prompt"] for one in replies], [_first(one) for one in replies]
+                truth = "answers" if group == "locality" else "expected"
+                prompts, truths = [one["prompt"] for one in replies], [_first(one.get(truth)) for one in replies]
                 asked[group][name] = {"prompt": prompts, "ground_truth": truths}
     return asked
 
 
-def _first(reply: Record) -> str:
-    expected = reply.get("expected") or [""]
-    return expected if isinstance(expected, str) else str(expected[0])
+def _first(answers: Sequence[str] | str | None) -> str:
+    return answers if isinstance(answers, str) else str(answers[0]) if answers else ""

@@ -14,11 +14,17 @@ NESTED = ("counterfact/counterfact.json", "counterfact.json")
 SNIPPETS = ("counterfact/attribute_snippets.json", "attribute_snippets.json")
 
 
-def references(folder: Path | None) -> dict[str, tuple[str, ...]]:
-    """Id of a CounterFact case -> its reference texts; empty where the data folder lacks either file."""
-    nested, snippets = (_first(folder, names) for names in (NESTED, SNIPPETS))
-    if nested is None or snippets is None:
+def files(dataset: str, folder: Path | None) -> list[Path]:
+    """The nested form and the snippets, of CounterFact; none of another dataset, or where the folder lacks either."""
+    found = [_first(folder, names) for names in (NESTED, SNIPPETS) if dataset.startswith("counterfact")]
+    return [] if not found or None in found else [path for path in found if path is not None]
+
+
+def references(dataset: str, folder: Path | None) -> dict[str, tuple[str, ...]]:
+    """Id of a case of CounterFact -> its reference texts; empty without `files`."""
+    if not (paths := files(dataset, folder)):
         return {}
+    nested, snippets = paths
     texts: dict[str, dict[str, tuple[str, ...]]] = {}
     for entry in _json(snippets):
         by_target = texts.setdefault(entry["relation_id"], {})

@@ -21,7 +21,6 @@ from memedit.evaluation._figures import Figure
 from memedit.evaluation._names import SCORINGS
 from memedit.evaluation._paired import Difference, differences, holm
 from memedit.evaluation._runs import (
-    BASE,
     Cell,
     Over,
     Row,
@@ -48,6 +47,7 @@ class Line:
     over: Over
     cases: int
     cells: tuple[Cell | None, ...]
+    unedited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,30 +116,32 @@ def report(
     """Lay runs side by side.
 
     `scope_rows` are the rows of `memedit bench scope --json`, for the curve of recall against false fires. `against`
-    is the method that the others are compared with (else `memory`, else the first that is not the unedited model);
-    `worst` is how many cases a method shows. `seed` is that of the bootstrap. Raises InputError where there is nothing
-    to show or `against` is no method of the runs.
+    is the method that the others are compared with (else `memory`, else the first that is not the unedited model; where
+    a setting has one method, this with the unedited model); `worst` is how many cases a method shows. `seed` is that of
+    the bootstrap. Raises InputError where there is nothing to show or `against` is no method of the runs.
     """
     if not runs and not scope_rows:
         raise InputError("there is nothing to report: name at least one run")
     runs = told_apart(runs)
-    methods = tuple(sorted({run.method for run in runs}, key=lambda name: (name != BASE, name != "memory", name)))
-    edited = [name for name in methods if name != BASE]
+    unedited = {run.method for run in runs if run.unedited}
+    methods = tuple(
+        sorted({run.method for run in runs}, key=lambda name: (name not in unedited, name != "memory", name))
+    )
+    edited = [name for name in methods if name not in unedited]
     if against is not None and against not in methods:
         raise InputError(f"no run is of {against!r}; there are: {', '.join(methods)}")
-    compared = against or next(iter(edited), None)
     slots = {name: slot for slot, name in enumerate(methods)}
     tables = _tables(runs, methods)
     return Report(
         methods=methods,
         runs=tuple(runs),
         tables=tuple(tables),
-        comparisons=tuple(_comparisons(runs, compared, seed)) if compared else (),
+        comparisons=tuple(_comparisons(runs, against, edited, seed)),
         figures=tuple(figures(runs, slots, scope_rows)),
         worst=tuple(
             one
             for run in sorted(widest(runs), key=lambda run: slots[run.method])
-            if run.method != BASE or not edited
+            if not run.unedited or not edited
             for one in _worst(run, worst)
         ),
     )
@@ -164,6 +166,7 @@ def _tables(runs: Sequence[Run], methods: Sequence[str]) -> Iterable[Table]:
                     kind,
                     len(run.cases) if kind == "all" else sum(bool(case.get("known")) for case in run.cases),
                     tuple(found.get((run.folder, kind, metric)) for metric in metrics),
+                    run.unedited,
                 )
                 for run in group
                 for kind in ("all", "known")
@@ -179,39 +182,45 @@ def _best(scoring: str, lines: Sequence[Line], metrics: Sequence[str]) -> Iterab
     cells: dict[tuple[int, Over, int], list[float]] = {}
     for line in lines:
         for column, (way, cell) in enumerate(zip(ways, line.cells, strict=True)):
-            if cell is not None and line.method != BASE:
+            if cell is not None and not line.unedited:
                 cells.setdefault((line.edits, line.over, column), []).append(way * cell.value)
     for line in lines:
         marked = []
         for column, (way, cell) in enumerate(zip(ways, line.cells, strict=True)):
             rivals = cells.get((line.edits, line.over, column), [])
-            wins = cell is not None and line.method != BASE and way * cell.value == max(rivals) > min(rivals)
+            wins = cell is not None and not line.unedited and way * cell.value == max(rivals) > min(rivals)
             marked.append(replace(cell, best=True) if cell is not None and wins else cell)
         yield replace(line, cells=tuple(marked))
 
 
-def _comparisons(runs: Sequence[Run], against: str, seed: int) -> list[Comparison]:
-    """Every other edited model against one, metric by metric, on the cases that both have."""
-    pairs: list[tuple[Setting, str, str, str]] = []
+def _comparisons(runs: Sequence[Run], against: str | None, order: Sequence[str], seed: int) -> list[Comparison]:
+    """Every other edited model of a setting against one, metric by metric, on the cases that both have."""
+    pairs: list[tuple[Setting, str, str, str, str]] = []
     gaps: list[list[float]] = []
+    usual = next(iter(order), None)
     for setting in sorted({run.setting for run in runs}):
         here = {run.method: run for run in runs if run.setting == setting}
-        for scoring in names.SCORINGS if against in here else ():
-            found = {name for case in here[against].cases for name in case["metrics"].get(scoring, ())}
+        edited = [name for name, run in here.items() if not run.unedited]
+        alone = next((name for name, run in here.items() if run.unedited), None) if len(edited) == 1 else None
+        first = against or alone or usual
+        if first not in here:
+            continue
+        for scoring in names.SCORINGS:
+            found = {name for case in here[first].cases for name in case["metrics"].get(scoring, ())}
             for metric in names.ordered(scoring, found):
-                theirs = scores(here[against], scoring, metric)
-                for method in (name for name in here if name not in (against, BASE)):
+                theirs = scores(here[first], scoring, metric)
+                for method in (name for name in edited if name != first):
                     ours = scores(here[method], scoring, metric)
                     both = [ours[case] - theirs[case] for case in ours if case in theirs]
                     if both:
-                        pairs.append((setting, scoring, metric, method))
+                        pairs.append((setting, scoring, metric, method, first))
                         gaps.append(both)
     found_all = differences(gaps, seed=seed)
     adjusted: list[float] = []
     for _, table in groupby(zip(pairs, found_all, strict=True), key=lambda one: one[0][:2]):
         adjusted += holm([found.p for _, found in table])
     made = zip(pairs, found_all, adjusted, strict=True)
-    return [Comparison(*pair, against, found, level) for pair, found, level in made]
+    return [Comparison(*pair, found, level) for pair, found, level in made]
 
 
 def _worst(run: Run, count: int) -> list[Worst]:
@@ -294,10 +303,10 @@ def to_markdown(report: Report) -> str:
                 for line in table.lines
             ]
             parts += [f"### {_escaped(table.title)}", _grid(heads, lines, words=1)]
-    if report.comparisons:
-        parts.append(f"## Differences from {_escaped(report.comparisons[0].against)}, pair by pair")
+    for against in dict.fromkeys(one.against for one in report.comparisons):
+        parts.append(f"## Differences from {_escaped(against)}, pair by pair")
         heads = ["setting", "scoring", "method", "score", "difference, points", "95 %", "p", "p (Holm)", "cases"]
-        parts.append(_grid(heads, [_in_words(one) for one in report.comparisons], words=4))
+        parts.append(_grid(heads, [_in_words(one) for one in report.comparisons if one.against == against], words=4))
     return "\n\n".join(parts) + "\n"
 
 

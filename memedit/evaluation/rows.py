@@ -2,8 +2,8 @@
 
 A row is {"method", "model", "dataset", "protocol", "edits", "cases", "known", "scoring", "metric", "value", "low",
 "high"} and, besides, "over" ("all" cases, or those whose old answer the unedited model "known"), "n" (how many cases or
-items the figure is of) and "unit". `cases` and `known` count all cases of the run. A metric that no case has anything
-for has no row; `left_out` says why.
+items the figure is of) and "unit". `cases` and `known` count all cases of the run; without any old answer `known` is
+None. A metric that no case has anything for has no row; `left_out` says why.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def rows(folder: Path) -> list[Row]:
     cases, effects = lines(folder / CASES), lines(folder / EFFECTS)
     known = [line for line in cases if line["known"]]
     head = {key: run[key] for key in ("method", "model", "dataset", "protocol", "edits")}
-    head |= {"cases": len(cases), "known": len(known)}
+    asked = any(line["known"] is not None for line in cases)
+    head |= {"cases": len(cases), "known": len(known) if asked else None}
     seed, found = int(run["seed"]), []
     for over, chosen in (("all", cases), ("known", known)):
         for metric in metrics.table().values():

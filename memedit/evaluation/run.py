@@ -2,7 +2,7 @@
 
     RUN/run.json                                  the model and when it began
     RUN/unedited/HASH.jsonl                       the unedited model's replies by prompt, asked first
-    RUN/METHOD/DATASET-PROTOCOL-EDITS/run.json    every setting, version, hash and checksum
+    RUN/METHOD/DATASET-PROTOCOL-EDITS/run.json    every setting in force, version, hash and checksum; a fit's notes
                                      cases.jsonl  a line per case, each whole and on the disk before the next begins
                                      side_effects.jsonl
                                      rows.json    what these come to (`rows`), made anew from them each time
@@ -31,11 +31,12 @@ from memedit.evaluation._record import (
     file_name,
     head,
     mend,
+    note,
     replacing,
     write,
 )
 from memedit.evaluation._worker import TOGETHER, Plan, Task, Worker, answered, pool_of, spread
-from memedit.evaluation.protocols import Drawn, draw, groups, questions
+from memedit.evaluation.protocols import Drawn, Group, draw, groups, questions
 from memedit.evaluation.rows import CASES, EFFECTS, ROWS, Row, left_out, lines, rows
 from memedit.evaluation.systems import Base, Options, System
 
@@ -54,13 +55,16 @@ Bar = Callable[[str], "AbstractContextManager[Progress | None]"]
 
 @dataclass(frozen=True)
 class Result:
-    """`rows` of all methods; `left_out` and `failed` (edits that could not be written) by method."""
+    """`rows` of all methods; `left_out` and `failed` (edits that could not be written) by method.
+
+    `known` counts the cases whose old answer the unedited model gave; None where the dataset has no old answers.
+    """
 
     rows: list[Row]
     left_out: Mapping[str, Mapping[str, str]]
     failed: Mapping[str, Sequence[str]]
     cases: int
-    known: int
+    known: int | None
 
 
 def evaluate(
@@ -90,7 +94,7 @@ def evaluate(
     with ExitStack() as stack:
         stack.callback(worker.close)
         made = [worker.system(name) for name in methods]  # an unknown method, or one that cannot run, ends it here
-        kept = facts(plan, worker.base, drawn)
+        kept, parts = facts(plan, worker.base, drawn, split), [_parts(system) for system in made]
         stack.enter_context(alone(out))
         head(out, kept)
         pool = (
@@ -99,14 +103,14 @@ def evaluate(
             else None
         )
         _ask_base(worker, pool, out, bar)
-        known = sum(asking.is_known(case, worker.base) for case in drawn.cases[: drawn.asked])
+        known, words = _known([asking.is_known(case, worker.base) for case in drawn.cases[: drawn.asked]], plan.label)
         if notice is not None:
-            notice(f"the unedited model knows {known} of {drawn.asked} cases")
+            notice(words)
         found: list[Row] = []
         reasons, failed = {}, {}
-        for name, system in zip(methods, made, strict=True):
+        for name, system, said in zip(methods, made, parts, strict=True):
             folder = out / file_name(system.name) / file_name(f"{plan.label}-{plan.protocol}-{plan.in_force}")
-            begin(folder, {"format": FORMAT, "method": system.name, **kept, "system": _parts(system)}, jobs)
+            begin(folder, {"format": FORMAT, "method": system.name, **kept, "system": said}, jobs)
             noted = _evaluate(worker, name, folder, pool, bar)
             here = rows(folder)
             reasons[system.name] = left_out(folder, here) | noted
@@ -116,10 +120,24 @@ def evaluate(
     return Result(found, reasons, failed, drawn.asked, known)
 
 
-def facts(plan: Plan, base: Base, drawn: Drawn) -> dict[str, Any]:
+def _known(found: Sequence[bool | None], dataset: str) -> tuple[int | None, str]:
+    """How many cases the unedited model knows, and that in words."""
+    told = [known for known in found if known is not None]
+    if not told:
+        return None, f"{dataset} has no old answers, so nothing tells which facts the unedited model knows"
+    more = f" ({len(found) - len(told)} have no old answer)" if len(told) < len(found) else ""
+    return sum(told), f"the unedited model knows {sum(told)} of {len(found)} cases{more}"
+
+
+def facts(plan: Plan, base: Base, drawn: Drawn, split: Sequence[Group]) -> dict[str, Any]:
     """All that a result depends on, JSON-ready: a folder goes on only where all of it is the same."""
     from memedit.datasets import checksum, parts
+    from memedit.evaluation import references, side_effects
 
+    beside = [
+        *references.files(plan.dataset, plan.data),
+        *(side_effects.files(plan.data) if _effects(plan, split) else ()),
+    ]
     sums = [checksum(path) for part in parts(plan.dataset, plan.data) for path in part.paths]
     options = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(plan.options).items()}
     return {
@@ -127,6 +145,7 @@ def facts(plan: Plan, base: Base, drawn: Drawn) -> dict[str, Any]:
         "model_hash": base.hash,
         "dataset": plan.label,
         "dataset_sha256": sums[0] if len(sums) == 1 else sha256("".join(sums).encode()).hexdigest(),
+        "files_sha256": {path.name: checksum(path) for path in beside},
         "protocol": plan.protocol,
         "edits": plan.in_force,
         "cases": plan.cases,
@@ -163,7 +182,7 @@ def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for package in ("memedit", "numpy", "onnxruntime", "torch", "transformers", "langchain-core"):
+    for package in ("memedit", "numpy", "onnxruntime", "torch", "transformers", "peft", "langchain-core"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -195,6 +214,9 @@ def _evaluate(worker: Worker, name: str, folder: Path, pool: ProcessPoolExecutor
             else (part for task in tasks for part in worker.work(name, task, done))
         )
         for part in made:
+            for notes in [line.pop("notes", None) for line in part]:
+                if notes:
+                    note(folder, notes)
             append(part)
             finished += len(part)
             if report is not None:
@@ -202,12 +224,16 @@ def _evaluate(worker: Worker, name: str, folder: Path, pool: ProcessPoolExecutor
     return _side_effects(worker, name, folder)
 
 
+def _effects(plan: Plan, split: Sequence[Group]) -> bool:
+    """Whether side effects are asked about."""
+    return plan.side_effects > 0 and len(split) == 1
+
+
 def _side_effects(worker: Worker, name: str, folder: Path) -> dict[str, str]:
     noted: dict[str, str] = {}
-    if not worker.plan.side_effects:
-        return {"side effects": "--side-effects 0"}
-    if len(worker.split) > 1:
-        return {"side effects": "asked where all edits are in force together, so not by this protocol"}
+    if not _effects(worker.plan, worker.split):
+        together = "asked where all edits are in force together, so not by this protocol"
+        return {"side effects": together if worker.plan.side_effects else "--side-effects 0"}
     there = lines(folder / EFFECTS)
     # A kind is written in one go; one that a kill has cut short is asked again as a whole.
     done = frozenset(line["kind"] for line in there if line.get("last"))

@@ -30,6 +30,8 @@ BEGINNING = 8
 def upstream(system: System, base: Base, beside: Sequence[Case], data: Path | None, count: int) -> Iterator[Line]:
     """Facts that are not edited and that the unedited model answers rightly: are they still?"""
     known = [case for case in beside[:count] if is_known(case, base)]
+    if beside and not any(case.old for case in beside[:count]):
+        raise NotFoundError("the dataset has no old answers, so nothing tells which facts the unedited model knows")
     if not known:
         raise NotFoundError("the unedited model knows none of the cases beside the edited ones")
     prompts = [case.prompt for case in known]
@@ -76,6 +78,18 @@ SIDE_EFFECTS: dict[str, Effect] = {"upstream": upstream, "piqa": piqa, "text": t
 """By the `kind` of their lines. Each raises NotFoundError where it has nothing to ask; that is recorded, not fatal."""
 
 
+def files(data: Path | None) -> list[Path]:
+    """What is read below the data folder besides the dataset: PIQA with its labels, held-out text."""
+    from memedit.datasets import parts
+
+    try:
+        questions = [path for part in parts("piqa:valid", data) for path in part.paths]
+    except NotFoundError:
+        questions = []
+    labels = [path for one in questions if (path := one.with_name(f"{one.stem}-labels.lst")).is_file()]
+    return [*questions, *labels, *_text_files(data)]
+
+
 def _line(
     kind: str, item: str, free: dict[str, float] | None = None, teacher_forced: dict[str, float] | None = None
 ) -> Line:
@@ -100,12 +114,16 @@ def _choice(scores: Sequence[TargetScore]) -> int:
 
 def _texts(data: Path | None, count: int) -> list[list[str]]:
     """The words of the first paragraphs that are long enough to be cut."""
-    paths = [path for place in TEXTS for path in sorted((data or Path()).glob(place))] if data else []
+    paths = _text_files(data)
     if not paths:
         raise NotFoundError(f"there is no {' or '.join(TEXTS)} in the data folder")
     paragraphs = (paragraph.split() for path in paths for paragraph in _paragraphs(path))
     found = [words for words in paragraphs if len(words) > 2 * BEGINNING]
     return found[:count]
+
+
+def _text_files(data: Path | None) -> list[Path]:
+    return [path for place in TEXTS for path in sorted(data.glob(place))] if data else []
 
 
 def _paragraphs(path: Path) -> list[str]:
