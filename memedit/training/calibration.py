@@ -54,7 +54,7 @@ FITTED_AT = 1000
 MOST_AT_ONCE = 512
 NAMING = frozenset({"same_subject"})
 """Kinds of negatives that name the subject of an edit, and fire on it where they fire."""
-OWN_SHARE = 0.8
+OWN_SHARE = 0.9
 """Of a kind's rate, the part for the edits on which it fires, named or not; the rest is for the others."""
 
 Floats = NDArray[np.float64]
