@@ -303,7 +303,7 @@ def test_calibrating_on_ones_own_pairs(memory: EditMemory) -> None:
     strict = calibrate_pairs(own_pairs(), memory, FakeVerifier(), false_fire=0.001)
     assert not strict.promised
     assert "needs 999" in strict.notes[0]
-    with pytest.raises(InputError, match="there must be 199"):
+    with pytest.raises(InputError, match="there must be 249"):
         calibrate_pairs(own_pairs(wrong=10), memory, FakeVerifier())
     with pytest.raises(InputError, match="only 5 of the questions fall under an edit"):
         calibrate_pairs(own_pairs(right=5), memory, FakeVerifier())
