@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import Field, field, fields, is_dataclass, make_dataclass
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
-from pathlib import Path
-from types import NoneType, SimpleNamespace, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
 from memedit.errors import InputError, NotFoundError
+from memedit.typed import read, takes
+
+BETWEEN = "+"
+"""Between several values of one setting in a name: commas are between names."""
 
 
 class Registry:
@@ -104,16 +106,16 @@ def settings_in(name: str) -> dict[str, str]:
 def _set(kind: Any, name: str, noun: str) -> Any:
     """The class with the settings of the name as its defaults; the same class for the same name."""
     bare, known = name.partition(":")[0], _settable(kind)
-    there = ", ".join(f"{key} ({_takes(type_)})" for key, (_, type_) in known.items()) or "none"
+    there = ", ".join(f"{key} ({takes(type_, BETWEEN)})" for key, (_, type_) in known.items()) or "none"
     made: list[tuple[str, Any, Any]] = []
     for key, text in settings_in(name).items():
         if key not in known:
             raise InputError(f"the {noun} {bare!r} has no setting {key!r}; there are: {there}")
         one, type_ = known[key]
         try:
-            default = _read(type_, text)
+            default = read(type_, text, BETWEEN)
         except ValueError:
-            raise InputError(f"{key} of the {noun} {bare!r} takes {_takes(type_)}, not {text!r}") from None
+            raise InputError(f"{key} of the {noun} {bare!r} takes {takes(type_, BETWEEN)}, not {text!r}") from None
         made.append((key, one.type, field(default=default, repr=one.repr, compare=one.compare)))
     about = {"name": name, "__doc__": kind.__doc__, "__module__": kind.__module__}
     frozen = kind.__dataclass_params__.frozen
@@ -123,7 +125,7 @@ def _set(kind: Any, name: str, noun: str) -> Any:
 def _settable(kind: Any) -> dict[str, tuple[Field[Any], Any]]:
     """The settings that a text can say, each with its type."""
     known = {one.name: (one, _type(kind, one)) for one in fields(kind) if one.init} if is_dataclass(kind) else {}
-    return {key: pair for key, pair in known.items() if _takes(pair[1])}
+    return {key: pair for key, pair in known.items() if takes(pair[1])}
 
 
 def _type(kind: Any, one: Field[Any]) -> Any:
@@ -134,56 +136,3 @@ def _type(kind: Any, one: Field[Any]) -> Any:
         return get_type_hints(holder, vars(sys.modules[owner.__module__]))[one.name]
     except NameError:
         return None
-
-
-def _truth(text: str) -> bool:
-    truths = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if text.lower() not in truths:
-        raise ValueError(text)
-    return truths[text.lower()]
-
-
-_READERS: Mapping[Any, tuple[Callable[[str], Any], str]] = {
-    bool: (_truth, "true or false"),
-    int: (int, "a whole number"),
-    float: (float, "a number"),
-    str: (str, "a text"),
-    Path: (Path, "a file"),
-}
-
-
-def _takes(type_: Any) -> str:
-    """What a setting of that type takes, in words; "" for what no text can say, such as a model."""
-    if type_ is NoneType:
-        return "none"
-    if get_origin(type_) in (UnionType, Union):
-        said = [words for part in get_args(type_) if (words := _takes(part))]
-        return " or ".join(said) if said != ["none"] else ""
-    if get_origin(type_) is Literal:
-        return " or ".join(map(str, get_args(type_)))
-    if get_origin(type_) is tuple:
-        each = _takes(get_args(type_)[0])
-        return f"{each}, with + between several" if each and get_args(type_)[1:] == (...,) else ""
-    return _READERS[type_][1] if type_ in _READERS else ""
-
-
-def _read(type_: Any, text: str) -> Any:
-    """The text as a value of that type. Raises ValueError where it is none."""
-    if type_ is NoneType and text.lower() == "none":
-        return None
-    if get_origin(type_) in (UnionType, Union):
-        for part in sorted(get_args(type_), key=lambda part: part is not NoneType):
-            try:
-                return _read(part, text)
-            except ValueError:
-                continue
-        raise ValueError(text)
-    if get_origin(type_) is Literal:
-        return next((option for option in get_args(type_) if str(option) == text), None) or _no(text)
-    if get_origin(type_) is tuple:
-        return tuple(_read(get_args(type_)[0], part.strip()) for part in text.split("+"))
-    return _READERS[type_][0](text) if type_ in _READERS else _no(text)
-
-
-def _no(text: str) -> Any:
-    raise ValueError(text)

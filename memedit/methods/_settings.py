@@ -8,15 +8,14 @@ else by what it used for most (`PUBLISHED`). A change records what was chosen.
 from __future__ import annotations
 
 import ast
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from memedit.errors import InputError
+from memedit.typed import read, takes
 
 if TYPE_CHECKING:
     from memedit.weights.language_model import LanguageModel
@@ -89,11 +88,12 @@ def coerced(name: str, method: type, settings: Mapping[str, Any]) -> dict[str, A
     hints = get_type_hints(method)
     made = {}
     for key, value in settings.items():
+        said = takes(hints[key])
         try:
-            made[key] = _read(hints[key], value)
-        except (ValueError, TypeError):
+            made[key] = read(hints[key], value) if said else value
+        except ValueError:
             raise InputError(
-                f"the setting {key} of {name} takes {_takes(hints[key])}, not {value!r}; `memedit methods` tells of it"
+                f"the setting {key} of {name} takes {said}, not {value!r}; `memedit methods` tells of it"
             ) from None
         for number in made[key] if isinstance(made[key], tuple) else (made[key],):
             if isinstance(number, int | float) and number < (least := 1 if key in _COUNTS else 0):
@@ -103,69 +103,6 @@ def coerced(name: str, method: type, settings: Mapping[str, Any]) -> dict[str, A
 
 _COUNTS = frozenset({"steps", "texts", "batch", "rank", "most", "prompts", "neurons"})
 """Settings of which none is too few; no setting is below 0."""
-_NOTHING = ("none", "null", "")
-_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-
-
-def _read(type_: Any, value: Any) -> Any:
-    """The value in that type. Raises ValueError or TypeError where it is none."""
-    said = value.strip().lower() if isinstance(value, str) else None
-    if get_origin(type_) is UnionType:
-        (inner,) = (part for part in get_args(type_) if part is not type(None))
-        return None if value is None or said in _NOTHING else _read(inner, value)
-    if get_origin(type_) is tuple:
-        parts = value.strip("()[] ,").split(",") if isinstance(value, str) else value
-        parts = parts if isinstance(parts, list | tuple) else [parts]
-        return tuple(_read(get_args(type_)[0], part) for part in parts)
-    if get_origin(type_) is Literal:
-        if (value := said or value) not in get_args(type_):
-            raise ValueError
-        return value
-    return _READERS[type_](value, said) if type_ in _READERS else value
-
-
-def _truth(value: Any, said: str | None) -> bool:
-    found = _TRUTHS.get(said) if said is not None else value
-    if not isinstance(found, bool):
-        raise TypeError
-    return found
-
-
-def _number(value: Any, said: str | None) -> float:
-    if isinstance(value, bool) or not math.isfinite(made := float(value if said is None else said)):
-        raise ValueError
-    return made
-
-
-def _whole(value: Any, said: str | None) -> int:
-    if said is not None and said.removeprefix("-").isdecimal():
-        return int(said)
-    made = _number(value, said)
-    if made != int(made):
-        raise ValueError
-    return int(made)
-
-
-def _words(value: Any, said: str | None) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-_READERS: dict[Any, Callable[[Any, str | None], Any]] = {bool: _truth, int: _whole, float: _number, str: _words}
-_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-
-
-def _takes(type_: Any) -> str:
-    """What a setting of that type takes, in words."""
-    if get_origin(type_) is UnionType:
-        return " or ".join([*(_takes(part) for part in get_args(type_) if part is not type(None)), "none"])
-    if get_origin(type_) is tuple:
-        return "whole numbers with commas between (3,4,5)"
-    if get_origin(type_) is Literal:
-        return f"one of {', '.join(map(str, get_args(type_)))}"
-    return _NAMES.get(type_, str(type_))
-
 
 # --------------------------------------------------------------------------------------------- as the model has them
 
