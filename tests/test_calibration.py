@@ -235,6 +235,8 @@ def test_edits_that_are_named_have_thresholds_of_their_own(tmp_path: Path) -> No
     (small, taken), (large, more) = both.bounds(0.005, 1000), both.bounds(0.005, 100_000)
     assert large == small
     assert more > taken > 0
+    lax = Calibration("e", 1.0, 0.0, {1: {0.01: -3.0}}, math.inf, "union", {1: {0.01: 1.0}})
+    assert lax.bounds(0.01, 1) == (1.0, 0.0)  # what is not named is never easier than what is
     assert recall(right, figures, 0.005, 100_000) == recall(right, figures, 0.005, 1000) > 0.9
     plain = calibrate({"paraphrase": right}, negatives, encoder="e", verifier="v")
     assert plain.stages["both"].named is None
