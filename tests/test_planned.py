@@ -186,6 +186,23 @@ def test_edits_on_the_first_hops_speak_for_a_plan(memory: EditMemory, ask: Ask) 
     assert hops(ask(*plans, edit_bonus=0.0)[0])[0]["relation"] == "owner"
 
 
+def test_where_a_likelier_reading_has_an_answer_another_must_begin_with_an_edit(memory: EditMemory, ask: Ask) -> None:
+    replies = {
+        **REPLIES,
+        "Who owns Acme?": "Pat Roe",
+        "Where was Pat Roe born?": "Lagado",
+        "Who is the chief executive officer of Acme?": "Dana Li",
+    }
+    memory.add("The birthplace of Dana Li is Sylvania", relation="birthplace")
+    plans = (Plan("Acme", (OWNER, BORN), 0.6), Plan("Acme", (CHIEF, BORN), 0.3))
+    answer, model = ask(*plans, replies=replies)
+    assert answer.base_untouched
+    assert asked(model) == ["Who owns Acme?", "Where was Pat Roe born?", QUESTION]
+    assert ask(*plans, replies=replies, unedited=True)[0].text == "Lagado"
+    memory.add("The CEO of Acme is Dana Li", relation="chief_executive")
+    assert ask(*plans, replies=replies, edit_bonus=0.0)[0].text == "Sylvania"
+
+
 def test_without_an_edit_on_the_way_the_base_model_is_left_alone(memory: EditMemory, ask: Ask) -> None:
     memory.add("The capital of Lagado is Balnibarbi", relation="capital")
     replies = {**REPLIES, "Who is the chief executive officer of Acme?": "Dana Li"}

@@ -204,9 +204,15 @@ class _Walk:
         plans, reason = self._plans(question, trace)
         plans = self._ranked(self._with_known_names(plans, question, decision))
         unedited: str | None = None
+        answered = False
         for plan in plans[: self.settings.attempts]:
+            # Where a likelier reading has an answer, another must begin with an edit: with enough of them in memory
+            # there is one for whatever name a model makes up on a way that was not meant.
+            if answered and not self._edited(plan):
+                continue
             since = len(trace)
             reached = self._follow(plan, trace)
+            answered = answered or reached is not None
             if reached is not None and any(step.get("edits") for step in trace[since:]):
                 return reached, ""
             if reached is not None and self.settings.unedited and unedited is None:
