@@ -543,7 +543,7 @@ def test_every_line_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytes
 
     text = (Path(__file__).parent.parent / "docs" / "answerers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     monkeypatch.chdir(tmp_path)
     raw = Tokenizer(
         models.BPE({letter: at for at, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, [])

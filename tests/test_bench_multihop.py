@@ -307,6 +307,25 @@ def test_portability_tells_what_the_base_model_knows_of_the_rest(portable: Path)
     assert rows["hallueditbench", "reversed"]["questions"] == 1
 
 
+def test_who_an_edit_is_about_must_be_known_where_the_edit_itself_answers(portable: Path) -> None:
+    record = json.loads((portable / "knowedit" / "wiki_counterfact.json").read_text())[0]
+    asked = {"prompt": "Who is the author of the notable work of Mo Dell?", "ground_truth": "Ida Quell"}
+    record["portability"] = {"Reasoning": [asked]}
+    (portable / "knowedit" / "wiki_counterfact.json").write_text(json.dumps([record]))
+
+    def known(reply: str) -> Any:
+        # A model that says a name back when it does not know has not told who is meant.
+        model = Scripted({"What is the notable work of Mo Dell?": reply, "*": "Ida Quell"}, style="completion")
+        found: Any = portability.run(
+            portable, model=model, datasets=("knowedit-wiki_counterfact",), scope="characters", encoder=Letters(),
+            store="exact",
+        )  # fmt: skip
+        return next(row for row in found["rows"] if row["kind"] == "one_hop")["known"]
+
+    assert known("Blue Rain") == 1
+    assert known("nothing") == 0
+
+
 def test_each_alias_is_given_and_the_edits_own_target_is_right(portable: Path) -> None:
     rows = ported(portable, answerers=("auto",), datasets=("knowedit-wiki_counterfact",))
     alias = rows["knowedit-wiki_counterfact", "alias"]

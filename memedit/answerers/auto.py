@@ -130,7 +130,7 @@ class Auto:
         if decision.label != "multi_hop":
             if not known or not self._holds_facts():
                 return []
-            question = last_user(messages)
+            question = decision.query or last_user(messages)
             seen = [name for name in known if getattr(self._made(name), "foresees", _never)(question)]
             return [Choice(name, "it foresees the hops") for name in seen]
         why, chats = "the question takes several hops", model is None or model.style == "chat"

@@ -8,7 +8,8 @@ structured output where it is a LangChain model that has it, else, and where tha
 
 Where MeLLo (Zhong et al. 2023) lets the model go on from what it has written so far, here the whole way is known before
 the first step, so that it can be weighed against the memory and, where a hop finds no answer, given up for the next
-best. Where the planner is unsure, and where no edit lies on the way, the question is handed back to the base model.
+best; what the memory holds may add a reading (`_suggested.py`). Where the planner is unsure, and where no edit lies on
+the way, the question is handed back to the base model.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from memedit.answerers import HandBack, Retriever
+from memedit.answerers._suggested import relations_of, suggested
 from memedit.answerers.ike import Ike, as_line
 from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Hit, Message
 from memedit.models import BaseModel
@@ -90,7 +92,8 @@ class Planned:
         return replace(self, retrieve=retrieve)
 
     def foresees(self, question: str) -> bool:
-        """Whether this is a question for the planner: it takes several hops, or one and goes by an alias.
+        """Whether this is a question for the planner: it takes several hops, by its words or by what the memory holds,
+        or one and goes by an alias.
 
         The small planner alone tells, in a few milliseconds; no base model is asked. An edit is looked for by name and
         relation, so that its alias finds it whatever the scope makes of the wording; a model that is shown the fact
@@ -98,10 +101,10 @@ class Planned:
         """
         if self.planner != "small":
             return False
-        reading = load_planner().read(question)
-        if reading.sure:
+        reading, facts = load_planner().read(question), _Facts(self.retrieve)
+        if reading.sure or suggested(question, reading, facts.about, self.floor):
             return True
-        edit = self._kept(reading, _Facts(self.retrieve))
+        edit = self._kept(reading, facts)
         return edit is not None and normalise(edit.subject or "") not in {normalise(p.entity) for p in reading.single}
 
     def stream(
@@ -113,7 +116,7 @@ class Planned:
         trace: list[dict[str, object]],
         **parameters: Any,
     ) -> Iterator[str]:
-        question = last_user(messages)
+        question = decision.query or last_user(messages)
         walk = _Walk(self, model, memory, parameters)
         answer, reason = walk.answer(question, decision, trace)
         if answer is not None:
@@ -178,7 +181,9 @@ class _Facts:
         """The newest edit of this name or alias and one of the hop's relations; else, one that is near these."""
         told = [edit for edit in self.about(name) if edit.target]
         near = _near(hop)
-        return next((edit for wanted in (frozenset(hop.names), near) for edit in told if edit.relation in wanted), None)
+        return next(
+            (edit for wanted in (frozenset(hop.names), near) for edit in told if relations_of(edit) & wanted), None
+        )
 
     @property
     def empty(self) -> bool:
@@ -240,10 +245,13 @@ class _Walk:
                 "plans": [_shown(plan) for plan in reading.plans[:3]],
             }
         )
+        own = suggested(question, reading, self.facts.about, self.settings.floor)
+        if own:
+            trace.append({"step": "plan", "planner": "memory", "plans": [_shown(plan) for plan in own[:3]]})
         if not reading.sure:
-            return [], "the planner is unsure how to break the question down"
+            return own, "the planner is unsure how to break the question down"
         likeliest = reading.plans[0].probability
-        return [plan for plan in reading.plans if plan.probability >= self.settings.floor * likeliest], ""
+        return [*own, *(plan for plan in reading.plans if plan.probability >= self.settings.floor * likeliest)], ""
 
     def _chat_plans(self, question: str, trace: list[dict[str, object]]) -> tuple[list[Plan], str]:
         most = self.settings.hops

@@ -4,8 +4,9 @@ KnowEdit's parts from zsRE and WikiData and zsRE's own portability questions ("a
 "logical"), and HalluEditBench's reversed questions and those of 2 to 6 hops. Where `multihop.py` beside it knows every
 hop of a chain from the data, here a question comes with its answer alone. So whether the base model knows the hops
 behind the edit is found out by asking it: from the edit's target on, by every relation and chain that comes up in the
-planner's readings, likely or not, so that a question is not left out for being misread. What it then gets right is
-"known", and the figures over those are what an answerer can be asked for; the others need facts that nobody holds.
+planner's readings, likely or not, so that a question is not left out for being misread; where the edit itself gives the
+answer, from the name that is asked about on to the edit's subject. What it then gets right is "known", and the figures
+over those are what an answerer can be asked for; the others need facts that nobody holds.
 
 Aliases that stand in no other field of a record are taken out of its alias questions, by comparing these with the
 edit's own, and given to the memory with the edit ("alias"); all alias questions without that are "alias_not_given".
@@ -277,6 +278,9 @@ class _Knows:
         if question.kind in ("alias", "reversed"):
             return None
         plans, target = load_planner().read(question.text).plans, record.draft.target or ""
+        if gives(target, question.answers):  # the edit is the last hop: who it is about is what must be known
+            subject = (record.draft.subject or "",)
+            return any(gives(self._end(plan.entity, plan.hops[:-1]), subject) for plan in plans)
         # A reading may begin a hop early or late: each of its relations is asked of the target as well.
         hops = {hop.question: hop for plan in plans for hop in plan.hops}
         chains = dict.fromkeys([*((hop,) for hop in hops.values()), *(plan.hops[1:] for plan in plans)])

@@ -180,7 +180,7 @@ _UNBOUND_LAYERS = {("gptj", 28): 21, ("llama", 32): 21}
 
 # The pocket model's facts are in its first layers, as tracing says too, and its values are small numbers in norms of
 # some fifty: Adam needs larger steps to move them. The keys' moments are of other sizes than a large model's.
-_POCKET_SEARCH = {"steps": 25, "rate": 2.0, "clamp": 4.0, "decay": 0.5}
+_POCKET_SEARCH = {"steps": 100, "rate": 2.0, "clamp": 4.0, "decay": 0.5}
 _POCKET_SPREAD = {**_POCKET_SEARCH, "layers": (0, 1)}
 MEASURED: dict[Shape, dict[str, dict[str, Any]]] = {
     Shape("gpt2", 6, 256): {

@@ -47,6 +47,11 @@ class FollowUp:
     last: str
     """Of that, what the user said last."""
 
+    @property
+    def of_person(self) -> bool:
+        """Whether it asks about somebody: "he", "her"."""
+        return any(_kind(spot) == "person" for spot in _PRONOUN.finditer(self.text))
+
     def names(self, candidates: Iterable[str], most: int = MOST_TOPICS) -> tuple[str, ...]:
         """Those of some names that were said before, in their order, each once; a part of a longer one is left out."""
         said, found = self.said.casefold(), []

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Hit, Message
 from memedit.errors import InputError
+from memedit.relations import relations
 from memedit.scope._asked import FollowUp, asked, edit_text, follow_up
 from memedit.scope._calibration import BOTH, Calibration, Sizes, TwoStageCalibration, load_two_stage
 from memedit.scope._held import NOT_ASKED, nothing_in
@@ -416,8 +417,17 @@ def known_names(
         leaning, memory.search_many(queries, k=KNOWN, namespace=namespace, as_of=as_of), strict=True
     ):
         if names := leans.names(name for hit in hits for name in named(hit.edit)):
-            made[number] = replace(made[number], texts=asked(made[number].messages, names))
+            texts = asked(made[number].messages, names)
+            if leans.of_person:  # "she" is not the university that she went to
+                nobody = [hit.edit.target or "" for hit in hits if _tells_no_person(hit.edit)]
+                texts = tuple(text for text in texts if not any(name in text for name in nobody if name)) or texts
+            made[number] = replace(made[number], texts=texts)
     return made
+
+
+def _tells_no_person(edit: Edit) -> bool:
+    relation = relations().get(edit.relation or "")
+    return relation is not None and relation.target_type not in ("person", "thing", "artist")
 
 
 def proposed(
