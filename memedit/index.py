@@ -190,6 +190,9 @@ class Index:
         """A store of all live edits. Changes that come in between are seen or not; they are applied after `head`."""
         store = self._new_store()
         total = self.journal.live_count(self.namespace)
+        if isinstance(store, Persistent) and (drawn := self._drawn(store, total)) is not None:
+            store.fill(*drawn, self._told(self._live_rows(), 0, total, progress))
+            return Held(store, head, generation)
         random = np.random.default_rng(0)
         rows, done, size, share = 0, 0, 0, 0.0
         held_back: list[tuple[Ids, Vectors]] = []  # all rows of a small store, a random sample of a large one's
@@ -210,22 +213,41 @@ class Index:
             )
             wanted = store.sample_size(rows)
             sample = sample[random.permutation(len(sample))[:wanted]] if wanted else sample
-            store.fill(sample, rows, self._told(self._live_rows(), total, progress) if size else held_back)
+            store.fill(sample, rows, self._told(self._live_rows(), total, total, progress) if size else held_back)
         else:
             for ids, vectors in held_back:
                 store.add(ids, vectors)
         return Held(store, head, generation)
 
+    def _drawn(self, store: Persistent, total: int) -> tuple[Vectors, int] | None:
+        """Rows of random edits for a large store to learn from, and about how many rows there are.
+
+        None where the store stays small by the number of edits, and where some have no vectors yet: then all rows are
+        gone through, encoded on the way.
+        """
+        wanted = store.sample_size(total)
+        if not wanted:
+            return None
+        random = np.random.default_rng(0)
+        live = np.concatenate([np.asarray(seqs, np.int64) for seqs in self.journal.live(self.namespace)])
+        found = self._stored(np.sort(random.permutation(live)[:wanted]).tolist())
+        if len(found) < min(wanted, len(live)):
+            return None
+        _, vectors = unpacked(np.array(list(found), np.int64), list(found.values()), self._encoder().dimension)
+        rows = round(len(vectors) / len(found) * total)
+        return vectors[random.permutation(len(vectors))[: store.sample_size(rows)]], rows
+
     @staticmethod
     def _told(
-        batches: Iterable[tuple[Ids, Vectors]], total: int, progress: Progress | None
+        batches: Iterable[tuple[Ids, Vectors]], before: int, total: int, progress: Progress | None
     ) -> Iterator[tuple[Ids, Vectors]]:
+        """The same batches; the progress is told, in edits, after as many as were gone through `before`."""
         done = 0
         for ids, vectors in batches:
             yield ids, vectors
             done += edits_in(ids)
             if progress is not None:
-                progress(total + min(done, total), 2 * total)
+                progress(before + min(done, total), before + total)
 
     # --- vectors
 

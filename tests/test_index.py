@@ -299,6 +299,25 @@ def test_progress_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_lists")
+def test_a_rebuild_reads_vectors_once_where_all_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+    live_rows = Index._live_rows
+
+    def counted(index: Index) -> Any:
+        passes.append(1)
+        return live_rows(index)
+
+    monkeypatch.setattr(Index, "_live_rows", counted)
+    with EditMemory.open(tmp_path, encoder="letters") as memory:
+        memory.add_many(drafts(0, 100))
+        memory.sync()  # encodes on the first pass
+        assert len(passes) == 2
+        memory.rebuild()
+        assert len(passes) == 3
+        assert_complete(memory, 100)
+
+
+@pytest.mark.usefixtures("small_lists")
 def test_threads_search_while_others_write(tmp_path: Path) -> None:
     faults: list[object] = []
     with EditMemory.open(tmp_path, encoder="letters") as memory:

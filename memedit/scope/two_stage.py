@@ -417,11 +417,11 @@ def known_names(
         leaning, memory.search_many(queries, k=KNOWN, namespace=namespace, as_of=as_of), strict=True
     ):
         if names := leans.names(name for hit in hits for name in named(hit.edit)):
-            texts = asked(made[number].messages, names)
+            read = asked(made[number].messages, names)
             if leans.of_person:  # "she" is not the university that she went to
-                nobody = [hit.edit.target or "" for hit in hits if _tells_no_person(hit.edit)]
-                texts = tuple(text for text in texts if not any(name in text for name in nobody if name)) or texts
-            made[number] = replace(made[number], texts=texts)
+                nobody = [hit.edit.target for hit in hits if hit.edit.target and _tells_no_person(hit.edit)]
+                read = tuple(text for text in read if not any(name in text for name in nobody)) or read
+            made[number] = replace(made[number], texts=read)
     return made
 
 
