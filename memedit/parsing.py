@@ -176,6 +176,13 @@ class Asking:
     wants: Literal["subject", "target"]
     """Which of the two names of such a fact is looked for; the other is given."""
 
+    def backwards(self, relation: str | None) -> bool:
+        """Whether, of a fact of a relation, it gives the target and wants the subject: by it, or by its inverse."""
+        if self.relation == relation and self.wants == "subject":
+            return True
+        known = relations().get(relation or "")
+        return known is not None and self.relation == known.inverse and self.wants == "target"
+
 
 def askings(text: str) -> tuple[Asking, ...]:
     """All that a text asks for by the wordings of relations.json, forwards and backwards; () where none fits.

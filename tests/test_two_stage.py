@@ -20,7 +20,7 @@ from memedit.encoders.letters import Letters
 from memedit.errors import InputError
 from memedit.scope import scopes
 from memedit.scope._calibration import Calibration, TwoStageCalibration, load_two_stage
-from memedit.scope.two_stage import MULTILINGUAL, TwoStage
+from memedit.scope.two_stage import MULTILINGUAL, TwoStage, asks_backwards
 
 LETTERS = "letters-1-256"
 
@@ -384,3 +384,43 @@ def _closed() -> Iterator[None]:
         _kept[1].close()
         _kept[0].cleanup()
         _kept.clear()
+
+
+# ---------------------------------------------------------------------------------------------------- asked backwards
+
+
+@pytest.mark.parametrize(
+    ("statement", "text", "asks"),
+    [
+        ("Ledger Nine follows Ledger Eight", "Ledger Eight is followed by", True),
+        ("Ledger Nine follows Ledger Eight", "Ledger Eight follows", False),
+        ("Ledger Nine follows Ledger Eight", "Ledger Nine is followed by", False),
+        ("The mother of Ann Lo is Bea Lo", "Who is the child of Bea Lo?", True),
+        ("The mother of Ann Lo is Bea Lo", "Who is the mother of Bea Lo?", False),
+        ("The place of birth of Ann Lo is Lagado", "Who was born in Lagado?", False),  # many were
+        ("Rain sounds good to Hugo Lund", "Who is the child of Hugo Lund?", False),
+    ],
+)
+def test_asking_backwards_is_told_by_the_wording(tmp_path: Path, statement: str, text: str, asks: bool) -> None:
+    with EditMemory.open(tmp_path, encoder="letters", store="exact") as memory:
+        assert asks_backwards(text, memory.add(statement).edit) is asks
+
+
+class Even(FakeVerifier):
+    """Every pair is about as likely as not."""
+
+    def _one(self, query: str, text: str) -> float:
+        return 0.5
+
+
+def test_what_is_asked_backwards_in_a_known_wording_need_only_be_likely(memory: EditMemory, tmp_path: Path) -> None:
+    memory.add("The mother of Ann Lo is Bea Lo")
+    plain, path = figures(), tmp_path / "careful.json"
+    stage = replace(plain.stages["both"], thresholds={1: {0.01: 9.0}}, named={1: {0.01: 9.0}})
+    figures(stages={**plain.stages, "both": stage}).write(path)
+    scope = gate(path, verifier=Even())
+    backwards = scope.decide(user("Who is the child of Bea Lo?"), memory)
+    assert [hit.edit.subject for hit in backwards.hits] == ["Ann Lo"]
+    assert not scope.decide(user("Who is the mother of Bea Lo?"), memory).in_scope
+    assert not scope.decide(user("Who is the mother of Ann Lo?"), memory).in_scope  # by its name it must be sure
+    assert not gate(path, verifier=FakeVerifier("child")).decide(user("Who is the child of Bea Lo?"), memory).in_scope

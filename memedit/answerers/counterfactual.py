@@ -29,7 +29,7 @@ from memedit.edits import Decision, Edit, Hit, Message
 from memedit.errors import ModelError
 from memedit.models import BaseModel, load_model
 from memedit.models._asynchronous import in_thread
-from memedit.parsing import Asking, askings, normalise, parse
+from memedit.parsing import askings, normalise, parse
 from memedit.prompts import prompt
 from memedit.relations import fill, relations
 from memedit.scope._held import last_user
@@ -233,7 +233,7 @@ def by_wording(query: str, edit: Edit) -> str | None:
         given = normalise(asking.name)
         if given in aliases and (asking.relation, asking.wants) == (edit.relation, "target"):
             return edit.target
-        if given == target and _backwards(asking, edit):
+        if given == target and asking.backwards(edit.relation):
             return edit.subject
     return None
 
@@ -246,14 +246,6 @@ def _put(edit: Edit, alias: str) -> Iterator[str]:
 
 def _unmarked(text: str) -> str:
     return text.rstrip(" ?？.。:")
-
-
-def _backwards(asking: Asking, edit: Edit) -> bool:
-    """Whether what is asked of an edit's target is the edit's subject, by its relation or the inverse."""
-    if asking.relation == edit.relation and asking.wants == "subject":
-        return True
-    known = relations().get(edit.relation or "")
-    return known is not None and asking.relation == known.inverse and asking.wants == "target"
 
 
 def settled(query: str, edit: Edit) -> str | None:

@@ -191,7 +191,7 @@ MEASURED: dict[Shape, dict[str, dict[str, Any]]] = {
         "emmet": {**_POCKET_SEARCH, "layer": 0},
         "memit": {**_POCKET_SPREAD, "covariance_weight": 30.0},
         "pmet": {**_POCKET_SPREAD, "covariance_weight": 30.0},
-        "alphaedit": {**_POCKET_SPREAD, "threshold": 0.1, "penalty": 1.0},
+        "alphaedit": {**_POCKET_SPREAD, "threshold": 0.5, "penalty": 1.0},
     },
 }
 """Settings that were measured and differ from the published ones. What was measured is the pocket model; any other of

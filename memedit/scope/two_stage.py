@@ -7,9 +7,9 @@ never trained for it.
 
 What is judged is what is asked (`_asked.py`): a sentence of a long message, or a follow-up with the name put in, by
 preference one that the memory knows. An edit whose subject the question names has a threshold of its own: the larger
-the memory, the more edits are near a question by chance, but not those about whom it asks. The same question vector
-also tells whether the question takes several hops: such a one needs an edit on its way, but does not fall under it, and
-gets a label of its own.
+the memory, the more edits are near a question by chance, but not those about whom it asks. One that is asked backwards
+in a known wording need only be likely. The same question vector also tells whether the question takes several hops:
+such a one needs an edit on its way, but does not fall under it, and gets a label of its own.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Hit, Message
 from memedit.errors import InputError
+from memedit.parsing import askings, normalise
 from memedit.relations import relations
 from memedit.scope._asked import FollowUp, asked, edit_text, follow_up
 from memedit.scope._calibration import BOTH, Calibration, Sizes, TwoStageCalibration, load_two_stage
@@ -45,6 +46,8 @@ if TYPE_CHECKING:  # numpy is imported with the first vector
 MULTILINGUAL = "sentence_transformers:paraphrase-multilingual-MiniLM-L12-v2"
 LONGEST = 10_000
 """Characters of a text that go to the encoder, which reads fewer."""
+LIKELY = 0.5
+"""Probability from which an edit is in scope that is asked backwards in a known wording."""
 KNOWN = 16
 """Edits near a conversation whose names are looked for in it."""
 
@@ -233,6 +236,8 @@ class TwoStage:
         bound, unnamed = bounds
         for (number, text, hit), score in zip(asks, scores, strict=True):
             less = 0.0 if not unnamed or names_subject(text, hit.edit) else unnamed
+            if self._stage.probability(score) >= LIKELY and asks_backwards(text, hit.edit):
+                less = min(0.0, score - bound)
             judged.setdefault(number, {})[hit.edit.id] = score - less
         notes = self._notes(encoder)
         for number, task in tasks.items():
@@ -393,6 +398,20 @@ def names_subject(text: str, edit: Edit) -> bool:
     said = text.casefold()
     return any(
         re.search(rf"(?<!\w){re.escape(name.casefold())}(?!\w)", said) for name in (edit.subject, *edit.aliases) if name
+    )
+
+
+def asks_backwards(text: str, edit: Edit) -> bool:
+    """Whether a text asks for an edit's subject by its target, in a known wording of a relation that has an inverse.
+
+    "Who is the child of Bea Lo?" has one answer, as "Who is the mother of Ann?" has; "Who was born in Rome?" has many.
+    """
+    relation = relations().get(edit.relation or "")
+    if relation is None or relation.inverse is None or not edit.target:
+        return False
+    target = normalise(edit.target)
+    return target in normalise(text) and any(
+        asking.backwards(edit.relation) and normalise(asking.name) == target for asking in askings(text)
     )
 
 
