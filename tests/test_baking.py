@@ -631,6 +631,14 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 SETS = [f"--set={name}={value}" for name, value in TUNED.items()]
 
 
+def test_a_name_given_later_brings_an_edit_back_to_the_memory_and_says_so(run: Run, folder: Path) -> None:
+    old = json.loads(run("add", f"{CAPITAL} Brill", "--method", "ft_m", *SETS, "--json").stdout)["edit"]
+    told = run("alias", old["subject"], "Ostmark", "--json")
+    new = json.loads(told.stdout)["edits"][old["id"]]
+    assert f"{old['id']} was in the weights of hf:{folder.resolve()}; {new} is answered from the memory" in told.stderr
+    assert "was in the weights" not in run("alias", old["subject"], "Westmark").stderr
+
+
 def test_a_day_on_the_command_line(run: Run, folder: Path, tmp_path: Path) -> None:
     added = run("add", f"{CAPITAL} Brill", "--method", "ft_m", *SETS, "--json")
     id_ = json.loads(added.stdout)["edit"]["id"]

@@ -29,12 +29,18 @@ def command(
         raise InputError("say SUBJECT and its other names, or --file FILE")
     given = {subject or "": names} if file is None else read_aliases(file)
     with session.open() as memory:
+        before = {edit: one for one in memory.bakes(namespace=session.scope_of) for edit in one.left if one.in_force}
         done = add_aliases(memory, given, namespace=session.scope_of, author=author)
     if as_json:
         terminal.emit({"edits": done.edits, "unknown": done.unknown})
     for old, new in done.edits.items():
         if not as_json:
             terminal.line(new, f"takes the place of {old}")
+    for old in before.keys() & done.edits.keys():
+        model = before[old].model
+        session.notice(
+            f"{old} was in the weights of {model}; {done.edits[old]} is answered from the memory until `memedit bake`"
+        )
     for name in done.unknown[:20]:
         session.notice(f"nothing is remembered about {name}")
     if not done.edits and not done.unknown:
