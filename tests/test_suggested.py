@@ -47,6 +47,8 @@ def relations(answer: Answer) -> list[object]:
          "In which city is Balnibarbi University located?", "Lagado"),
         ("Orla Finch went to Balnibarbi University", "Which country did Orla Finch study in?",
          "In which country is Balnibarbi University located?", "Laputa"),
+        ("Orla Finch went to Balnibarbi University", "Where is the university that Orla Finch attended?",
+         "Where is Balnibarbi University located?", "Lagado"),
         ("What is the university where Orla Finch went? Balnibarbi University", "In which city did Orla Finch study?",
          "In which city is Balnibarbi University located?", "Lagado"),
         ("What is the name of the city Orla Finch was born in? Lagado", "In which country was Orla Finch born?",
@@ -71,6 +73,7 @@ def test_where_what_an_edit_names_lies_is_a_hop(
         ("The mother of Orla Finch is Ida Quell", "In which city did Orla Finch study?"),
         ("Orla Finch went to Balnibarbi University", "In which city did Ida Quell study?"),
         ("Orla Finch went to Balnibarbi University", "What did Orla Finch study?"),
+        ("The mother of Orla Finch is Ida Quell", "Where is the university that Orla Finch attended?"),
     ],
 )
 def test_no_hop_is_put_behind_what_is_not_asked(memory: EditMemory, fact: str, question: str) -> None:

@@ -31,9 +31,18 @@ _SIZES = {
 """Kinds of places, the larger the higher."""
 _KINDS = "|".join(_SIZES)
 _ASKS_PLACE = re.compile(rf"^(?:(?:in|on|at|to|from) )?(?:which|what) ({_KINDS})\b", re.IGNORECASE)
+_ASKS_WHERE = re.compile(
+    r"^where (?:is|was) the (?:university|college|school|company|firm|employer|team|club|organi[sz]ation)\b",
+    re.IGNORECASE,
+)
 _NAMED_KIND = re.compile(rf"\b({_KINDS})\b", re.IGNORECASE)
-_LYING = {"city": ("headquarters", "location"), "country": ("country",), "continent": ("continent",)}
-"""Kind of place -> the relations by which an edit says that something lies in one."""
+_LYING = {
+    "": ("headquarters", "location"),
+    "city": ("headquarters", "location"),
+    "country": ("country",),
+    "continent": ("continent",),
+}
+"""Kind of place, "" for any -> the relations by which an edit says that something lies in one."""
 _HOUSED = frozenset({"university", "company", "organisation", "team"})
 """Types of targets that are no places but lie in one."""
 
@@ -68,24 +77,27 @@ def suggested(question: str, reading: Reading, about: Callable[[str], Sequence[E
 
 
 def _by_place(question: str, name: str, edit: Edit, reading: Reading) -> Iterator[Plan]:
-    asked = _ASKS_PLACE.match(question)
-    if asked is None:
+    if asked := _ASKS_PLACE.match(question):
+        kind = asked[1].lower()
+        # "In which country was she born?" may be taken for two hops already; asked for a city, it is one.
+        plain = f"{question[: asked.start(1)]}city{question[asked.end(1) :]}"
+    elif _ASKS_WHERE.match(question):
+        kind, plain = "", question
+    else:
         return
-    kind = asked[1].lower()
-    # "In which country was she born?" may be taken for two hops already; asked for a city, it is one.
-    plain = f"{question[: asked.start(1)]}city{question[asked.end(1) :]}"
     meant = {hop for plan in load_planner().read(plain).single for hop in plan.hops[0].names}
     said = relations_of(edit) & meant or (not reading.sure and _says_noun(question, edit))
     if said and _lies_in(edit, kind):
-        hop = Hop(_LYING.get(kind, ()), f"In which {kind} is {{subject}} located?")
+        where = f"In which {kind}" if kind else "Where"
+        hop = Hop(_LYING.get(kind, ()), f"{where} is {{subject}} located?")
         yield Plan(name, (_first(edit), hop), 1.0)
 
 
 def _lies_in(edit: Edit, kind: str) -> bool:
-    """Whether the target lies in such a place and is none itself."""
+    """Whether the target lies in such a place, or in any for the kind "", and is none itself."""
     types = {relations()[name].target_type for name in relations_of(edit) if name in relations()}
-    if types & _HOUSED:
-        return True
+    if types & _HOUSED or not kind:
+        return bool(types & _HOUSED)
     sizes = [_SIZES[one] for one in types if one in _SIZES]
     if "place" in types:  # the edit's own words tell how large it is: "the city Ann Lo was born in"
         sizes += [_SIZES[word.lower()] for word in _NAMED_KIND.findall(edit.question or edit.statement)]
