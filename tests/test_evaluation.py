@@ -767,7 +767,7 @@ def test_a_run_that_is_killed_again_and_again(tmp_path: Path, protocol: str, job
 
 def test_a_method_of_weights_goes_on_after_a_kill(tiny: Path, tmp_path: Path) -> None:
     """In the middle of a sequence: later edits stand on the earlier ones, which are put in but not asked again."""
-    data, out, whole = side_effect_data(tmp_path), tmp_path / "run", tmp_path / "whole"
+    data, whole = side_effect_data(tmp_path), tmp_path / "whole"
     path = tmp_path / "few.jsonl"
     asked = ("id", "prompt", "subject", "neighbour")
     facts = map(json.loads, big(tmp_path, 20).read_text().splitlines())
@@ -782,9 +782,14 @@ def test_a_method_of_weights_goes_on_after_a_kill(tiny: Path, tmp_path: Path) ->
     settings = ["fine_tune.steps=15", "fine_tune.rate=0.02"]
     (method,) = configured(["fine_tune"], settings)
     options = [text for setting in settings for text in ("--set", setting)]
-    assert killed_at(7, plan, "fine_tune", out, *options) == -signal.SIGKILL
-    cases_file = folder_of(out, file_name(method)) / CASES
-    before = cases_file.read_bytes().splitlines()
+    # What is cached already takes a step less: of two in a row one is half through lines.
+    for step in (7, 8):
+        out = tmp_path / f"run{step}"
+        assert killed_at(step, plan, "fine_tune", out, *options) == -signal.SIGKILL
+        cases_file = folder_of(out, file_name(method)) / CASES
+        before = cases_file.read_bytes().splitlines()
+        if len(lines(cases_file)) < len(before):
+            break
     assert 0 < len(lines(cases_file)) == len(before) - 1 < 18  # the last one is torn
     for folder in (out, whole):
         evaluate([method], plan, folder)

@@ -452,8 +452,8 @@ def test_settings_are_those_of_the_papers(
     assert said.seed == 3
 
 
-def test_what_was_measured_goes_before_what_was_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    (shape,) = MEASURED
+@pytest.mark.parametrize("shape", list(MEASURED), ids=lambda shape: f"{shape.family}-{shape.depth}")
+def test_what_was_measured_goes_before_what_was_published(monkeypatch: pytest.MonkeyPatch, shape: Shape) -> None:
     monkeypatch.setattr("memedit.methods._settings.shape_of", lambda model: shape)
     for name, measured in MEASURED[shape].items():
         found: Any = chosen(make(name), tiny.shared("gpt2"))
