@@ -36,7 +36,7 @@ def command(
     for old, new in done.edits.items():
         if not as_json:
             terminal.line(new, f"takes the place of {old}")
-    for old in before.keys() & done.edits.keys():
+    for old in sorted(before.keys() & done.edits.keys()):
         model = before[old].model
         session.notice(
             f"{old} was in the weights of {model}; {done.edits[old]} is answered from the memory until `memedit bake`"

@@ -235,10 +235,11 @@ class TwoStage:
         judged: dict[int, dict[str, float]] = {}
         bound, unnamed = bounds
         for (number, text, hit), score in zip(asks, scores, strict=True):
-            less = 0.0 if not unnamed or names_subject(text, hit.edit) else unnamed
             if self._stage.probability(score) >= LIKELY and asks_backwards(text, hit.edit):
-                less = min(0.0, score - bound)
-            judged.setdefault(number, {})[hit.edit.id] = score - less
+                weighed = max(score, bound)
+            else:
+                weighed = score if not unnamed or names_subject(text, hit.edit) else score - unnamed
+            judged.setdefault(number, {})[hit.edit.id] = weighed
         notes = self._notes(encoder)
         for number, task in tasks.items():
             if number not in made:
