@@ -44,9 +44,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 OWN_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 )
-"""Makes the terminal the session's own, so that Ctrl-C typed there is a signal."""
+"""Makes the terminal the session's own, so that Ctrl-C typed there is a signal, and one that is not ignored, as it is
+below a job that a shell put into the background."""
 
 
 def memedit(place: Path, *arguments: str, code: int = 0, **environment: str) -> str:
@@ -93,8 +95,8 @@ def converse(
         while True:
             if not select.select([master], [], [], 2)[0]:
                 # Between a prompt and the reading of its answer Ctrl-C is lost: a person presses it again.
-                if typed == "\x03":
-                    os.write(master, typed.encode())
+                if typed.endswith("\x03"):
+                    os.write(master, b"\x03")
                 patience -= 1
                 assert patience, f"it waits for something else: {shown!r}"
                 continue
