@@ -23,6 +23,12 @@ from memedit.schema import SEQ_BITS
 
 DATABASE = "journal.db"
 LOCK_SECONDS = 60
+PAGES_KIB = 1 << 16
+"""Pages of SQLite that a connection keeps in memory."""
+BULK_PAGES_KIB = 1 << 18
+"""The same once it has written BULK edits in one transaction: their hashes fall on all pages of four indexes, which are
+100 MB at a million edits."""
+BULK = 10_000
 
 
 class Database(NamedTuple):
@@ -67,7 +73,7 @@ def open_folder(folder: Path, read_only: bool) -> Database:
                 isolation_level=None,
             )
         driver.execute("PRAGMA synchronous = FULL")
-        driver.execute("PRAGMA cache_size = -65536")  # 64 MiB: the hash indexes are written all over
+        driver.execute(f"PRAGMA cache_size = -{PAGES_KIB}")
         driver.execute("PRAGMA wal_autocheckpoint = 16000")
         driver.execute("PRAGMA journal_size_limit = 67108864")
         # SQLite's own lower() leaves É as it is.
@@ -139,6 +145,12 @@ def open_url(text: str, read_only: bool) -> Database:
         driver.commit()
 
     return Database(engine, shown, None, obstacle)
+
+
+def keep_many_pages(connection: Connection) -> None:
+    """From now on; elsewhere than in SQLite it is the server's affair. A connection is bulk-written again and again."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA cache_size = -{BULK_PAGES_KIB}")
 
 
 def rewrite(driver: sqlite3.Connection, where: str, patience: float) -> None:

@@ -54,7 +54,6 @@ from memedit.rules import (
     overridden,
     state_of,
     superseded_by,
-    vectors_of,
 )
 from memedit.schema import (
     BAKES,
@@ -334,8 +333,11 @@ class Journal:
         with self._reading() as connection:
             base = encoder_base(connection, encoder_identity)
             if base is not None:
+                mark = "?" if self.is_sqlite else "%s"
                 for seqs in chunks(edit_seqs):
-                    rows = connection.execute(vectors_of(), {"ids": [base | seq for seq in seqs]})
+                    # To the driver as it is: SQLAlchemy writes a list of values anew each time, at every search.
+                    listed = f"SELECT id, data FROM vector WHERE id IN ({', '.join([mark] * len(seqs))})"
+                    rows = connection.exec_driver_sql(listed, tuple(base | seq for seq in seqs))
                     found.update((row_id - base, bytes(data)) for row_id, data in rows)
         return found
 
@@ -734,6 +736,8 @@ class Journal:
         a single row; where that edit was there already, a record "bake" is appended for it.
         """
         with self._writing() as writer:
+            if len(rows) >= databases.BULK:
+                databases.keep_many_pages(writer.connection)
             written = writer.add(namespace, rows)
             if fitted is not None:
                 number = writer.namespace(namespace)
@@ -744,7 +748,7 @@ class Journal:
             if vectors is not None and encoder is not None:
                 fresh = {one.seq: blob for one, blob in zip(written, vectors, strict=True) if one.new}
                 if fresh:
-                    writer.put_vectors(*encoder, fresh)
+                    writer.put_vectors(*encoder, fresh, new=True)
         return written
 
     def preview(self, namespace: str, row: Row) -> Written:

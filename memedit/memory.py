@@ -188,10 +188,13 @@ class EditMemory:
         *,
         namespace: str = DEFAULT_NAMESPACE,
         vectors: Sequence[NDArray[Any]] | NDArray[Any] | None = None,
-        batch: int = 10_000,
+        batch: int = 50_000,
         progress: Progress | None = None,
     ) -> Names:
         """Write many facts, in order, `batch` at a time; -> the id of the edit that stands for each.
+
+        What is written by then is on disk after each batch. Of a larger one less is written twice over: a fact's hashes
+        fall anywhere in the journal's indexes, so that a batch touches nearly all of their pages.
 
         `vectors` are unit vectors of this memory's encoder: an array (n, dimension) with one for each statement, or a
         sequence of n arrays (keys, dimension), whose rows belong to the first keys of each edit. A faulty draft raises

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memedit.lookups import selected
-from memedit.schema import EDITS, At, chain, purged, record, state, target, undone, vector
+from memedit.schema import EDITS, At, chain, purged, record, state, target, undone
 
 # The rules of memedit.fold as SQL. `e` is the edit judged; the others are those that bear on it.
 
@@ -133,12 +133,6 @@ def keys_of() -> sa.Select[Any]:
     """Seq, statement and further keys of the records `seqs`."""
     wanted = record.c.seq.in_(sa.bindparam("seqs", expanding=True))
     return sa.select(record.c.seq, record.c.statement, record.c["keys"]).where(wanted)
-
-
-@functools.cache
-def vectors_of() -> sa.Select[Any]:
-    """Id and data of the vectors `ids`."""
-    return sa.select(vector.c.id, vector.c.data).where(vector.c.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 @functools.cache

@@ -256,7 +256,8 @@ class Writer:
         self.refresh(mates, seq)
         return Written(seq, ids[0], True, tuple(one.seq for one in retired))
 
-    def put_vectors(self, identity: str, dimension: int, vectors: Mapping[int, bytes]) -> None:
+    def put_vectors(self, identity: str, dimension: int, vectors: Mapping[int, bytes], new: bool = False) -> None:
+        """`new`: of edits that this transaction wrote, so that none can be purged or have vectors already."""
         known = self.connection.execute(sa.select(encoder_).where(encoder_.c.identity == identity)).first()
         if known is None:
             number = 1 + (self.connection.execute(sa.select(sa.func.max(encoder_.c.number))).scalar() or 0)
@@ -267,7 +268,7 @@ class Writer:
             number = known.number
         base = number << SEQ_BITS
         gone: set[int] = set()
-        for chunk in chunks(vectors):
+        for chunk in chunks(() if new else vectors):
             gone.update(self.connection.scalars(sa.select(purged.c.seq).where(purged.c.seq.in_(chunk))))
             if known is not None:
                 self.connection.execute(sa.delete(vector).where(vector.c.id.in_([base | seq for seq in chunk])))

@@ -46,6 +46,8 @@ from memedit.settings import load_settings
 SEED = 20
 POOL = 5_000
 BLOCK = 10_000
+GIVEN = 50_000
+"""Edits in one call of `add_many`, which writes as many in one transaction."""
 SINGLE_ADDS = 200
 QUERIES = 1_000
 CHECKED = 200
@@ -201,7 +203,9 @@ def _run(edits: int, keys: int, encoder: Encoder, data: Path | None, work: Path)
     facts = work / "facts"
     with EditMemory.open(facts, encoder=Given(encoder.identity, encoder.dimension)) as memory:
         writing, start = 0.0, 0
-        for vectors in recipe.blocks():
+        blocks = recipe.blocks()
+        while some := list(islice(blocks, GIVEN // BLOCK)):
+            vectors = np.concatenate(some)
             drafts = [draft(number) for number in range(start, start + len(vectors))]
             start += len(vectors)
             began = perf_counter()
@@ -262,8 +266,10 @@ def _fresh_process(work: Path, encoder: Encoder) -> dict[str, Any]:
 
 def probe(folder: str, identity: str, dimension: str) -> None:
     """Open the memory, search, and print what that took as JSON: the part of the benchmark that is a fresh process."""
+    import faiss  # noqa: F401 - imports are not part of opening
+
     import memedit.index
-    import memedit.stores.faiss  # noqa: F401 - imports are not part of opening
+    import memedit.stores.faiss  # noqa: F401
     from memedit.memory import EditMemory
 
     queries = np.load(Path(folder) / "queries.npy")
