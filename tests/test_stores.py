@@ -1,7 +1,7 @@
 """Every store against `exact`, and FAISS in each of its forms: what is removed is gone, and ids stay right."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import memedit.stores.faiss
 from memedit.errors import IndexFileError
 from memedit.stores import Ids, Persistent, Store, Vectors, stores
 from memedit.stores.exact import Exact
@@ -23,6 +24,15 @@ FORMS["faiss, inverted lists at once"] = partial(Faiss, threshold=0, fresh=0)
 FORMS["faiss, a fresh end"] = partial(Faiss, threshold=10, fresh=1000)
 FORMS["faiss, all three parts"] = partial(Faiss, threshold=30, fresh=5)
 LARGE = {name: make for name, make in FORMS.items() if name.startswith("faiss,")}
+
+
+@pytest.fixture(autouse=True, scope="module", params=["few by numpy", "all by FAISS"])
+def compared_by(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        if request.param == "all by FAISS":
+            patched.setattr(memedit.stores.faiss, "FEW", 0)
+        yield
+
 
 every_form = pytest.mark.parametrize("make", FORMS.values(), ids=FORMS)
 every_large = pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)

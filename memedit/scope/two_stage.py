@@ -235,10 +235,9 @@ class TwoStage:
         judged: dict[int, dict[str, float]] = {}
         bound, unnamed = bounds
         for (number, text, hit), score in zip(asks, scores, strict=True):
-            if self._stage.probability(score) >= LIKELY and asks_backwards(text, hit.edit):
+            weighed = score if not unnamed or names_subject(text, hit.edit) else score - unnamed
+            if weighed < bound and self._stage.probability(score) >= LIKELY and asks_backwards(text, hit.edit):
                 weighed = max(score, bound)
-            else:
-                weighed = score if not unnamed or names_subject(text, hit.edit) else score - unnamed
             judged.setdefault(number, {})[hit.edit.id] = weighed
         notes = self._notes(encoder)
         for number, task in tasks.items():
@@ -407,12 +406,14 @@ def asks_backwards(text: str, edit: Edit) -> bool:
 
     "Who is the child of Bea Lo?" has one answer, as "Who is the mother of Ann?" has; "Who was born in Rome?" has many.
     """
-    relation = relations().get(edit.relation or "")
-    if relation is None or relation.inverse is None or not edit.target:
+    target = normalise(edit.target or "")
+    if not target or target not in normalise(text):
         return False
-    target = normalise(edit.target)
-    return target in normalise(text) and any(
-        asking.backwards(edit.relation) and normalise(asking.name) == target for asking in askings(text)
+    relation = relations().get(edit.relation or "")
+    return (
+        relation is not None
+        and relation.inverse is not None
+        and any(asking.backwards(edit.relation) and normalise(asking.name) == target for asking in askings(text))
     )
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
@@ -31,14 +32,21 @@ from numpy.typing import NDArray
 
 from memedit.errors import IndexFileError
 from memedit.stores import Ids, Vectors
-from memedit.stores.exact import last_of_each
+from memedit.stores.exact import best, last_of_each
 
-faiss: Any = import_module("faiss")  # its type stubs lack half of what is used here
+
+@cache
+def _faiss() -> Any:
+    """The library, whose type stubs lack half of what is used here. It takes 40 ms to load; a small memory does not."""
+    return import_module("faiss")
+
 
 THRESHOLD = 20_000
 """Rows up to which every row is compared: 4 ms a query on one core at dimension 384."""
 FRESH = 2_048
 """Rows compared one by one beside the inverted lists: 0.4 ms a query."""
+FEW = 2_048
+"""Rows that numpy compares as fast."""
 VISITED = 6_000
 MOST_VISITED = 25_000
 """Rows that a query should meet in the inverted lists that it visits, at a million rows and at most: 0.3 and 1 ms."""
@@ -98,7 +106,7 @@ class Lists:
 
     def search(self, vectors: Vectors, k: int, exclude: Ids, probes: int) -> tuple[Vectors, Ids]:
         selector = self._selector(exclude)
-        wanted = faiss.SearchParametersIVF(nprobe=probes, **({"sel": selector} if selector else {}))
+        wanted = _faiss().SearchParametersIVF(nprobe=probes, **({"sel": selector} if selector else {}))
         scores, ids = self.index.search(vectors, k, params=wanted)
         return scores, ids
 
@@ -112,7 +120,7 @@ class Lists:
 
 def alive_selector(dead: Ids) -> Any:
     """A FAISS selector of every id but these."""
-    return faiss.IDSelectorNot(faiss.IDSelectorBatch(np.ascontiguousarray(dead)))
+    return _faiss().IDSelectorNot(_faiss().IDSelectorBatch(np.ascontiguousarray(dead)))
 
 
 def entries(index: Any) -> Iterator[tuple[int, Ids, NDArray[np.uint8]]]:
@@ -121,8 +129,8 @@ def entries(index: Any) -> Iterator[tuple[int, Ids, NDArray[np.uint8]]]:
     for number in range(index.nlist):
         size = lists.list_size(number)
         if size:
-            ids = faiss.rev_swig_ptr(lists.get_ids(number), size)
-            codes = faiss.rev_swig_ptr(lists.get_codes(number), size * index.code_size).reshape(size, -1)
+            ids = _faiss().rev_swig_ptr(lists.get_ids(number), size)
+            codes = _faiss().rev_swig_ptr(lists.get_codes(number), size * index.code_size).reshape(size, -1)
             yield number, ids, codes
 
 
@@ -133,30 +141,30 @@ def untrained(quantizer: Any, lists: int) -> Any:
     may, then loses nothing.
     """
     d = quantizer.d
-    codes, metric = faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
-    return faiss.IndexIVFScalarQuantizer(quantizer, d, lists, codes, metric, False)
+    codes, metric = _faiss().ScalarQuantizer.QT_8bit, _faiss().METRIC_INNER_PRODUCT
+    return _faiss().IndexIVFScalarQuantizer(quantizer, d, lists, codes, metric, False)
 
 
 def trained(sample: Vectors, rows: int) -> Any:
     """An empty IVF index whose centroids and code ranges are learnt from (n, d) `sample`, for `rows` rows."""
     lists = min(centroids_for(rows), len(sample))
     d = sample.shape[1]
-    index = untrained(faiss.IndexFlatIP(d), lists)
+    index = untrained(_faiss().IndexFlatIP(d), lists)
     index.cp.niter = 8
     index.cp.min_points_per_centroid = 1  # a small sample is no fault, and FAISS would say so on stderr
     index.cp.max_points_per_centroid = 2 * POINTS_PER_CENTROID
     index.sq.rangestat_arg = 0.1  # rows that come later may lie a little outside the sample's range
     index.train(np.ascontiguousarray(sample))
     # No narrower than four standard deviations of a random unit vector's components: the sample may be one-sided.
-    least, span = faiss.vector_to_array(index.sq.trained).reshape(2, d)
+    least, span = _faiss().vector_to_array(index.sq.trained).reshape(2, d)
     low, high = np.minimum(least, -4 / math.sqrt(d)), np.maximum(least + span, 4 / math.sqrt(d))
-    faiss.copy_array_to_vector(np.concatenate([low, high - low]).astype(np.float32), index.sq.trained)
+    _faiss().copy_array_to_vector(np.concatenate([low, high - low]).astype(np.float32), index.sq.trained)
     return index
 
 
 def like(index: Any) -> Any:
     """An empty IVF index with the centroids and code ranges of another."""
-    made = untrained(faiss.clone_index(faiss.downcast_index(index.quantizer)), index.nlist)
+    made = untrained(_faiss().clone_index(_faiss().downcast_index(index.quantizer)), index.nlist)
     made.sq = index.sq
     made.is_trained = True
     return made
@@ -170,7 +178,7 @@ def merged(like_this: Any, parts: Iterable[Lists]) -> Any:
             keep = ~np.isin(ids, part.dead, kind="sort") if len(part.dead) else slice(None)
             ids, codes = np.ascontiguousarray(ids[keep]), np.ascontiguousarray(codes[keep])
             if len(ids):
-                made.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes))
+                made.invlists.add_entries(number, len(ids), _faiss().swig_ptr(ids), _faiss().swig_ptr(codes))
                 made.ntotal += len(ids)
     return made
 
@@ -221,17 +229,20 @@ class Fresh:
 
     def search(self, vectors: Vectors, k: int, exclude: Ids) -> tuple[Vectors, Ids]:
         keep = self.alive & ~np.isin(self.ids[: self.used], exclude) if len(exclude) else self.alive
+        if self.used <= FEW:
+            ids, rows = self.ids[: self.used], self.vectors[: self.used]
+            return best(vectors @ (rows if keep.all() else rows[keep]).T, ids[keep], k)
         scores = np.empty((len(vectors), k), np.float32)
         at = np.empty((len(vectors), k), np.int64)
         bits = np.packbits(keep, bitorder="little")
-        selector = None if keep.all() else faiss.IDSelectorBitmap(self.used, faiss.swig_ptr(bits))
-        faiss.knn_inner_product(
-            *map(faiss.swig_ptr, (vectors, self.vectors)),
+        selector = None if keep.all() else _faiss().IDSelectorBitmap(self.used, _faiss().swig_ptr(bits))
+        _faiss().knn_inner_product(
+            *map(_faiss().swig_ptr, (vectors, self.vectors)),
             vectors.shape[1],
             len(vectors),
             self.used,
             k,
-            *map(faiss.swig_ptr, (scores, at)),
+            *map(_faiss().swig_ptr, (scores, at)),
             selector,
         )
         return scores, np.where(at < 0, -1, self.ids[at])
@@ -400,7 +411,7 @@ class Faiss:
             return len(data)
 
         try:
-            faiss.write_index(base.index, faiss.PyCallbackIOWriter(piece, 1 << 20))
+            _faiss().write_index(base.index, _faiss().PyCallbackIOWriter(piece, 1 << 20))
         except RuntimeError:
             if not failed:
                 raise
@@ -414,10 +425,12 @@ class Faiss:
         Raises IndexFileError where it is not such a file.
         """
         try:
-            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+            index = _faiss().read_index(str(path), _faiss().IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             raise IndexFileError(f"{path} is not readable as an index: {error}") from error
-        sound = isinstance(index, faiss.IndexIVFScalarQuantizer) and index.metric_type == faiss.METRIC_INNER_PRODUCT
+        sound = (
+            isinstance(index, _faiss().IndexIVFScalarQuantizer) and index.metric_type == _faiss().METRIC_INNER_PRODUCT
+        )
         if not sound or index.d != self.dimension or index.ntotal != facts.get("rows"):
             raise IndexFileError(f"{path} is an index, but not the one that its sidecar speaks of")
         with self._changing:
