@@ -49,6 +49,10 @@ class Calibration:
         odds = self.slope * score + self.intercept
         return 1.0 / (1.0 + math.exp(-odds)) if odds > -700.0 else 0.0
 
+    def score_of(self, probability: float) -> float:
+        """The score whose `probability` is this one, in (0, 1)."""
+        return (math.log(probability / (1.0 - probability)) - self.intercept) / self.slope
+
     def score(self, false_fire: float, edits: int) -> float:
         """The score from which a candidate is in scope, for a rate in (0, 1) and a memory of `edits`.
 

@@ -34,6 +34,7 @@ from memedit.relations import relations
 from memedit.scope._asked import FollowUp, asked, edit_text, follow_up
 from memedit.scope._calibration import BOTH, Calibration, Sizes, TwoStageCalibration, load_two_stage
 from memedit.scope._held import NOT_ASKED, nothing_in
+from memedit.scope._relation import agreement, asked_of, own_names, said_by, told
 
 if TYPE_CHECKING:  # numpy is imported with the first vector
     import numpy as np
@@ -48,6 +49,8 @@ LONGEST = 10_000
 """Characters of a text that go to the encoder, which reads fewer."""
 LIKELY = 0.5
 """Probability from which an edit is in scope that is asked backwards in a known wording."""
+OTHERWISE = 0.1
+"""Probability that an edit has at most whose words ask for another relation than the edit is of."""
 KNOWN = 16
 """Edits near a conversation whose names are looked for in it."""
 
@@ -233,15 +236,24 @@ class TwoStage:
         with self._timed("verify"):
             scores = self._scores(asks, encoder)
         judged: dict[int, dict[str, float]] = {}
+        apart: dict[int, list[str]] = {}
         bound, unnamed = bounds
         for (number, text, hit), score in zip(asks, scores, strict=True):
             weighed = score if not unnamed or names_subject(text, hit.edit) else score - unnamed
-            if weighed < bound and self._stage.probability(score) >= LIKELY and asks_backwards(text, hit.edit):
+            asks_for, says = asked_of(text, own_names(hit.edit)), said_by(hit.edit)
+            agrees = agreement(asks_for, says)
+            if agrees is False:
+                if weighed >= bound:
+                    apart.setdefault(number, []).append(f"{hit.edit.id} is left out: {told(asks_for, says)}")
+                weighed = min(weighed, self._stage.score_of(OTHERWISE))
+            elif weighed < bound and (
+                agrees or (self._stage.probability(score) >= LIKELY and asks_backwards(text, hit.edit))
+            ):
                 weighed = max(score, bound)
             judged.setdefault(number, {})[hit.edit.id] = weighed
-        notes = self._notes(encoder)
         for number, task in tasks.items():
             if number not in made:
+                notes = (*self._notes(encoder), *apart.get(number, ()))
                 made[number] = self._decision(task, near[number], judged.get(number, {}), bound, number in multi, notes)
         return made
 
@@ -396,9 +408,7 @@ def named(edit: Edit) -> tuple[str, ...]:
 def names_subject(text: str, edit: Edit) -> bool:
     """Whether a text names an edit's subject, by its name or an alias, as whole words in whatever letters."""
     said = text.casefold()
-    return any(
-        re.search(rf"(?<!\w){re.escape(name.casefold())}(?!\w)", said) for name in (edit.subject, *edit.aliases) if name
-    )
+    return any(re.search(rf"(?<!\w){re.escape(name.casefold())}(?!\w)", said) for name in own_names(edit))
 
 
 def asks_backwards(text: str, edit: Edit) -> bool:

@@ -1,0 +1,176 @@
+"""What a question wants to know of a name that it gives: a relation, told by its words.
+
+A verifier that has read a million pairs still takes "the producer" for "the production company" now and then, and does
+not see the voice type in "How was her range?". Where the words say which relation is asked, and the edit's say which it
+is of, there is nothing to guess: the same relation is in scope, another is not.
+
+A question is brought to a plain form in which wordings that differ by articles, tense, "which" or "what" are one, with
+{x} for the name: "Which was the birth city of Ann?", "Ann's birth city is" and "What's the birth city of Ann" are all
+"what is birth city of {x}". The wordings of relations.json, brought to the same form, say which relation that is; since
+making them takes longer than any other part of a cold start, they are kept in asked_forms.json, which
+`python -m memedit.scope._relation` writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from memedit.edits import Edit
+from memedit.relations import asked_wordings, kin, names
+
+X = "{x}"
+LONGEST = 300
+FORMS = "asked_forms.json"
+
+_OPENINGS = re.compile(
+    r"^(?:please )?(?:(?:can|could|would) you (?:please )?tell me|do you (?:happen to )?know|tell me|i want to know|"
+    r"i would like to know) "
+)
+_SAME = {
+    **dict.fromkeys(("was", "were", "are"), "is"),
+    **dict.fromkeys(("did", "do"), "does"),
+    **{"which": "what", "whom": "who", "had": "has"},
+    **{"organisation": "organization", "colour": "color", "kinds": "kind", "movie": "film"},
+}
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_DROPPED = _words("the a an exactly actually currently current now please originally specific")
+_PREPOSITIONS = _words("in at on of to for by from with as into under after")
+_ASKING = _words("what who where when")
+_TYPES = _words(
+    "artwork painting book novel film song album single show series episode game star asteroid planet genus species"
+    " gene protein band group company club team player singer actor character ship submarine locomotive aircraft bridge"
+    " building river lake city town village airport newspaper magazine person"
+)
+"""Before the name they say what it is, and nothing of what is asked: "the band {x}"."""
+_PLACES = "(?:city|place|town|location|village|municipality)"
+_TIMES = "(?:year|date|day|time|month)"
+_NO_QUESTION = "(?!what|who|where|when)"
+_REWRITTEN = tuple(
+    (re.compile(pattern), plainer)
+    for pattern, plainer in (
+        (r"^name (?!of )(.+)$", r"what is \1"),
+        (r"(?:^|(?<= ))name of (?=\S)", ""),
+        (r" 's name$", ""),
+        (r"(?<!{x}) (?:is )?(?:called|named)$", ""),
+        (r"^(.+) is (what|who|where|when)$", r"\2 is \1"),
+        (r"^for {x} (?:what|who) is (.+)$", r"what is \1 of {x}"),
+        (r"\b(?:sort|type|kind) of (?=\w+ (?:is|does) )", ""),
+        (f"^(?:what {_PLACES}|what is {_PLACES} where|what is {_PLACES} that) (?=is|does|{{x}})", "where "),
+        (f"^what {_TIMES} (?=is|does)", "when "),
+        (r"^who is (?=.* (?:of|'s) |{x} '?s?)", "what is "),
+        (r"^(?:what is )?{x} 's (.+?)(?: is)?$", r"what is \1 of {x}"),
+        (r"^what is (.+) (?:for|in|at|to|by) {x}$", r"what is \1 of {x}"),
+        (r"^what (?!is )(.+?) does {x} (?:have|hold)$", r"what is \1 of {x}"),
+        (r"^where is {x} (?:in|at|on)$", "where is {x}"),
+        (r"^what (?!is )(.+?) is {x}(?: (?:in|of|from|on|with|under))?$", r"what is \1 of {x}"),
+        (r"^what is {x} (?!is|in|of|from|by|the)(\w+(?: \w+)?)$", r"what is \1 of {x}"),
+        (f"^{_NO_QUESTION}(.+) of {{x}}(?: is)?$", r"what is \1 of {x}"),
+    )
+)
+
+
+def plain(template: str) -> str:
+    """The plain form of a question or a prompt to complete, in which {x} stands for the name."""
+    text = template.lower().replace("’", "'")
+    text = re.sub(r"\b(what|who|where|when|how)'s\b", r"\1 is", text)
+    text = " ".join(re.sub(r"[^\w\s'{}]", " ", text).replace("'s ", " 's ").split())
+    words = [_SAME.get(word, word) for word in _OPENINGS.sub("", text).split() if word not in _DROPPED]
+    at = words.index(X) if X in words else 0
+    if at and words[at - 1] in _TYPES:
+        del words[at - 1]
+    while len(words) > 2 and words[0] in _PREPOSITIONS and words[1] in _ASKING:
+        del words[0]
+    text = _without_end(words)
+    for pattern, plainer in _REWRITTEN:
+        text = pattern.sub(plainer, text)
+    return _without_end(text.split())
+
+
+def _without_end(words: list[str]) -> str:
+    """Without a question's prepositions at the end: "what city did {x} die in" is "in what city did {x} die".
+
+    Behind the name they matter: "where is {x}" and "where is {x} from".
+    """
+    while len(words) > 2 and words[0] in _ASKING and words[-1] in _PREPOSITIONS and words[-2] != X:
+        words = words[:-1]
+    return " ".join(words)
+
+
+def made_forms() -> dict[str, list[str]]:
+    """Plain form -> the relations that are asked so, from relations.json."""
+    found: dict[str, set[str]] = {}
+    for name, wordings in asked_wordings().items():
+        for wording in wordings:
+            form = plain(wording.replace("{subject}", X))
+            if form not in (X, f"who is {X}", f"what is {X}"):  # these may ask for anything
+                found.setdefault(form, set()).add(name)
+    return {form: sorted(names) for form, names in sorted(found.items())}
+
+
+@cache
+def _forms() -> dict[str, list[str]]:
+    read: dict[str, list[str]] = json.loads(files("memedit.scope").joinpath(FORMS).read_text(encoding="utf-8"))
+    return read
+
+
+def own_names(edit: Edit) -> tuple[str, ...]:
+    """The names of an edit's subject."""
+    return tuple(name for name in (edit.subject, *edit.aliases) if name)
+
+
+def asked_of(text: str, of: Iterable[str]) -> frozenset[str]:
+    """The relations (names in relations.json) that a text asks of one of some names; none where no wording fits."""
+    bare = " ".join(text.split())
+    if len(bare) > LONGEST:
+        return frozenset()
+    forms = _forms()
+    for name in sorted(of, key=len, reverse=True):
+        found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", bare, re.IGNORECASE)
+        if found is not None:
+            form = plain(f"{bare[: found.start()]}{X}{bare[found.end() :]}")
+            noun = form.removeprefix(f"{X} ")  # "Acme producer", with no verb at all
+            named = [] if noun == form else forms.get(f"what is {noun} of {X}", [])
+            return frozenset(forms.get(form, named))
+    return frozenset()
+
+
+def said_by(edit: Edit) -> frozenset[str]:
+    """The relations that an edit may be of: the one that it was parsed as, else what its own question asks."""
+    if edit.relation in names():
+        return frozenset([edit.relation])
+    return asked_of(edit.question or edit.prompt or "", own_names(edit))
+
+
+def agreement(asked: frozenset[str], said: frozenset[str]) -> bool | None:
+    """Whether a question asks for what an edit says; None where the words of one of the two do not tell."""
+    if not asked or not said:
+        return None
+    if asked & said:
+        return True
+    return None if any(other in kin(one) for one in asked for other in said) else False
+
+
+def told(asked: frozenset[str], said: frozenset[str]) -> str:
+    """For people: why an edit was left out."""
+    wanted, there = (" or ".join(sorted(names)).replace("_", " ") for names in (asked, said))
+    return f"the question is for the {wanted}, the edit says the {there}"
+
+
+def main() -> None:
+    """Write asked_forms.json."""
+    lines = ",\n".join(f" {json.dumps(form)}: {json.dumps(names)}" for form, names in made_forms().items())
+    (Path(__file__).parent / FORMS).write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
