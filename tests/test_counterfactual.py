@@ -189,10 +189,21 @@ def test_by_an_alias_in_a_known_wording_no_model_is_asked(memory: EditMemory) ->
         ("Who is it?", False),
         ("Can you tell me who runs Acme?", False),
         ("Is it so", False),
+        ("Is it red or blue?", False),
+        ("Is it red or not?", True),
+        ("Or is it red?", True),
     ],
 )
 def test_yes_or_no_questions(query: str, is_one: bool) -> None:
     assert asks_yes_or_no(query) is is_one
+
+
+def test_an_or_in_a_name_is_no_choice(tmp_path: Path) -> None:
+    with EditMemory.open(tmp_path, encoder="letters", store="exact") as memory:
+        edit = memory.add("The author of Salt or Stars is Tove Rask").edit
+    assert asks_yes_or_no("Is salt or stars by Tove Rask?", edit)
+    assert not asks_yes_or_no("Is Salt or Stars by Tove Rask or by Odo Marl?", edit)
+    assert settled("Is Salt or Stars by Tove Rask or by Odo Marl?", edit) is None
 
 
 def test_the_pocket_model_in_its_format(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_the_file_of_forms_is_of_these_relations() -> None:
         ("In what city did {x} die?", "Which city did {x} die in?"),
         ("The mother of {x} is whom?", "Who was the mother of {x}?"),
         ("What series is {x} in?", "Which series is {x} from?"),
-        ("Which city is {x} in?", "Where is {x}?"),
+        ("Which city is {x} in?", "In what town is {x}?"),
         ("Could you tell me the name of {x}'s mother?", "What is the mother of {x}?"),
         ("The producer of {x} is", "Who is the producer of {x}?"),
         ("The show {x} first aired on which network?", "{x} first aired on what network"),
@@ -65,6 +65,12 @@ def test_what_is_asked_of_a_name(text: str, relation: str | None) -> None:
 def test_a_preposition_behind_the_name_tells_relations_apart() -> None:
     assert asked_of("Where is Ann from?", ["Ann"]) != asked_of("Where is Ann?", ["Ann"])
     assert not asked_of("Who is Ann?", ["Ann"])
+
+
+def test_where_is_a_city_only_for_what_is_a_place() -> None:
+    assert asked_of("Where did Ann study?", ["Ann"]) == {"education"}
+    assert not asked_of("In which city did Ann study?", ["Ann"])
+    assert asked_of("Where did Ann die?", ["Ann"]) == asked_of("In which city did Ann die?", ["Ann"]) == {"death_place"}
 
 
 def test_every_wording_is_recognised() -> None:

@@ -2,8 +2,8 @@
 
     patches and the like   the memory holds an edit of a kind that an answerer serves (`serving`): that one is asked
                            first, and what it asks in its turn is the rest of this table
-    a known wording        a fact in scope is asked in a known wording, backwards or of an alias: as one hop, below;
-                           no planner is asked how many hops that takes
+    a known wording        a fact in scope is asked in a known wording, also backwards or of an alias: as one hop,
+                           below; no planner is asked how many hops that takes
     several hops           by the scope's label, or because `planned` foresees them: `planned`; where it hands back,
                            `mello` if the scope says so too and the model chats
     one hop                a fact is in scope: `ike`; `counterfactual` where the fact does not fit the model's context,
@@ -42,6 +42,7 @@ from memedit.answerers.counterfactual import asks_yes_or_no, by_wording, settled
 from memedit.edits import Decision, Message
 from memedit.models import BaseModel
 from memedit.scope._held import last_user
+from memedit.scope._relation import asks_the_same
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
@@ -120,7 +121,8 @@ class Auto:
         if not decision.in_scope:
             return self._several_hops(messages, decision, model)
         one = self._one_hop(messages, decision, model)
-        if by_wording(decision.query or last_user(messages), decision.hits[0].edit):
+        query, edit = decision.query or last_user(messages), decision.hits[0].edit
+        if by_wording(query, edit) or asks_the_same(query, edit):
             return [one]
         return [*self._several_hops(messages, decision, model), one]
 
@@ -150,7 +152,7 @@ class Auto:
         if model is not None and not getattr(model, "reads", _any_script)(query):
             return Choice("verbatim", f"a fact is in scope, and {model.name} does not read its script")
         if model is not None and model.style == "completion":
-            if asks_yes_or_no(query):
+            if asks_yes_or_no(query, decision.hits[0].edit):
                 return Choice("counterfactual", "a fact is asked with yes or no, and the model completes text")
             if settled(query, decision.hits[0].edit):
                 return Choice("counterfactual", "a fact is asked backwards or by alias, and the model completes text")

@@ -200,9 +200,18 @@ _YES_OR_NO = re.compile(
 )
 
 
-def asks_yes_or_no(query: str) -> bool:
-    """Whether it is an English question of that form: "Is it true that …?", "Did Ada Quill write it?"."""
-    return query.rstrip().endswith("?") and _YES_OR_NO.match(query.strip()) is not None
+_CHOICE = re.compile(r"\sor\s(?!not\b)", re.IGNORECASE)
+
+
+def asks_yes_or_no(query: str, edit: Edit | None = None) -> bool:
+    """Whether it is an English question of that form: "Is it true that …?", "Did Ada Quill write it?".
+
+    "Is Ada Quill a poet or a painter?" is none; an "or" in a name of `edit` does not count.
+    """
+    rest = query.strip()
+    for name in (edit.subject, *edit.aliases, edit.target) if edit is not None else ():
+        rest = re.sub(re.escape(name), "it", rest, flags=re.IGNORECASE) if name else rest
+    return rest.endswith("?") and _YES_OR_NO.match(rest) is not None and _CHOICE.search(rest) is None
 
 
 _TURNS_ROUND = re.compile(
@@ -263,7 +272,7 @@ def settled(query: str, edit: Edit) -> str | None:
         return None
     named = any(_words(name) in asked for name in (edit.subject, *edit.aliases))
     if _words(edit.target) in asked:
-        if asks_yes_or_no(query):
+        if asks_yes_or_no(query, edit):
             return "yes" if named else None
         if named:
             return None
@@ -272,7 +281,7 @@ def settled(query: str, edit: Edit) -> str | None:
             normalise(asking.name) == target and asking.relation == edit.relation for asking in askings(query)
         )
         return edit.subject if not elsewhere else None
-    return "no" if named and asks_yes_or_no(query) and _says_another(query, edit) else None
+    return "no" if named and asks_yes_or_no(query, edit) and _says_another(query, edit) else None
 
 
 _ASSERTS = re.compile(

@@ -21,7 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from memedit.edits import Edit
-from memedit.relations import asked_wordings, kin, names
+from memedit.relations import asked_wordings, kin, names, relations
 
 X = "{x}"
 LONGEST = 300
@@ -52,7 +52,7 @@ _TYPES = _words(
     " building river lake city town village airport newspaper magazine person"
 )
 """Before the name they say what it is, and nothing of what is asked: "the band {x}"."""
-_PLACES = "(?:city|place|town|location|village|municipality)"
+_CITIES, _PLACES = "(?:city|town|village|municipality)", "(?:place|location|spot)"
 _TIMES = "(?:year|date|day|time|month)"
 _NO_QUESTION = "(?!what|who|where|when)"
 _REWRITTEN = tuple(
@@ -65,18 +65,23 @@ _REWRITTEN = tuple(
         (r"^(.+) is (what|who|where|when)$", r"\2 is \1"),
         (r"^for {x} (?:what|who) is (.+)$", r"what is \1 of {x}"),
         (r"\b(?:sort|type|kind) of (?=\w+ (?:is|does) )", ""),
-        (f"^(?:what {_PLACES}|what is {_PLACES} where|what is {_PLACES} that) (?=is|does|{{x}})", "where "),
+        (f"^(?:what {_PLACES}|what is {_PLACES}(?: where| that)) (?=is|does|{{x}})", "what place "),
+        (f"^(?:what {_CITIES}|what is {_CITIES}(?: where| that)) (?=is|does|{{x}})", "what city "),
         (f"^what {_TIMES} (?=is|does)", "when "),
         (r"^who is (?=.* (?:of|'s) |{x} '?s?)", "what is "),
         (r"^(?:what is )?{x} 's (.+?)(?: is)?$", r"what is \1 of {x}"),
         (r"^what is (.+) (?:for|in|at|to|by) {x}$", r"what is \1 of {x}"),
         (r"^what (?!is )(.+?) does {x} (?:have|hold)$", r"what is \1 of {x}"),
-        (r"^where is {x} (?:in|at|on)$", "where is {x}"),
-        (r"^what (?!is )(.+?) is {x}(?: (?:in|of|from|on|with|under))?$", r"what is \1 of {x}"),
+        (r"^(where|what place|what city) is {x} (?:in|at|on)$", r"\1 is {x}"),
+        (r"^what (?!is |place |city )(.+?) is {x}(?: (?:in|of|from|on|with|under))?$", r"what is \1 of {x}"),
         (r"^what is {x} (?!is|in|of|from|by|the)(\w+(?: \w+)?)$", r"what is \1 of {x}"),
         (f"^{_NO_QUESTION}(.+) of {{x}}(?: is)?$", r"what is \1 of {x}"),
     )
 )
+
+
+_WHERE = ("where ", "what place ", "what city ")
+_IN_CITIES = ("birthplace", "death_place", "burial_place", "residence")
 
 
 def plain(template: str) -> str:
@@ -112,8 +117,15 @@ def made_forms() -> dict[str, list[str]]:
     for name, wordings in asked_wordings().items():
         for wording in wordings:
             form = plain(wording.replace("{subject}", X))
-            if form not in (X, f"who is {X}", f"what is {X}"):  # these may ask for anything
-                found.setdefault(form, set()).add(name)
+            forms = {form}
+            # "Where" is a city for what has one, and only there: she studied at a university, in a city.
+            if relations()[name].target_type == "city" or name in _IN_CITIES:
+                start = re.match("where |what place |what city ", form)
+                forms |= {f"{other}{form[start.end() :]}" for other in _WHERE} if start else set()
+            elif relations()[name].target_type == "place":
+                forms |= {form.replace("where ", "what place ", 1), form.replace("what place ", "where ", 1)}
+            for one in forms - {X, f"who is {X}", f"what is {X}"}:  # these may ask for anything
+                found.setdefault(one, set()).add(name)
     return {form: sorted(names) for form, names in sorted(found.items())}
 
 
@@ -158,6 +170,11 @@ def agreement(asked: frozenset[str], said: frozenset[str]) -> bool | None:
     if asked & said:
         return True
     return None if any(other in kin(one) for one in asked for other in said) else False
+
+
+def asks_the_same(text: str, edit: Edit) -> bool:
+    """Whether a question asks for what an edit says, as its words tell, and for nothing beyond."""
+    return agreement(asked_of(text, own_names(edit)), said_by(edit)) is True
 
 
 def told(asked: frozenset[str], said: frozenset[str]) -> str:
