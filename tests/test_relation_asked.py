@@ -67,6 +67,11 @@ def test_a_preposition_behind_the_name_tells_relations_apart() -> None:
     assert not asked_of("Who is Ann?", ["Ann"])
 
 
+@pytest.mark.parametrize("text", ["Who is Ann the mother of?", "What is Ann the CEO of?", "Whose mother is Ann?"])
+def test_what_is_asked_backwards_is_not_asked_of_it(text: str) -> None:
+    assert not asked_of(text, ["Ann"])
+
+
 def test_where_is_a_city_only_for_what_is_a_place() -> None:
     assert asked_of("Where did Ann study?", ["Ann"]) == {"education"}
     assert not asked_of("In which city did Ann study?", ["Ann"])

@@ -46,6 +46,7 @@ def _words(text: str) -> frozenset[str]:
 _DROPPED = _words("the a an exactly actually currently current now please originally specific")
 _PREPOSITIONS = _words("in at on of to for by from with as into under after")
 _ASKING = _words("what who where when")
+_PARTS = _words("part member citizen resident native one")
 _TYPES = _words(
     "artwork painting book novel film song album single show series episode game star asteroid planet genus species"
     " gene protein band group company club team player singer actor character ship submarine locomotive aircraft bridge"
@@ -104,9 +105,11 @@ def plain(template: str) -> str:
 def _without_end(words: list[str]) -> str:
     """Without a question's prepositions at the end: "what city did {x} die in" is "in what city did {x} die".
 
-    Behind the name they matter: "where is {x}" and "where is {x} from".
+    Behind the name they matter ("where is {x} from"), and so does "who is {x} mother of", which asks for the child.
     """
     while len(words) > 2 and words[0] in _ASKING and words[-1] in _PREPOSITIONS and words[-2] != X:
+        if words[-1] == "of" and words[1:3] == ["is", X] and words[-2] not in _PARTS:
+            break
         words = words[:-1]
     return " ".join(words)
 
