@@ -28,6 +28,7 @@ def test_the_file_of_forms_is_of_these_relations() -> None:
         ("Which was the birth city of {x}?", "What's {x}'s birth city"),
         ("In what city did {x} die?", "Which city did {x} die in?"),
         ("The mother of {x} is whom?", "Who was the mother of {x}?"),
+        ("What is the constellation that {x} is part of?", "Which constellation is {x} a part of?"),
         ("What series is {x} in?", "Which series is {x} from?"),
         ("Which city is {x} in?", "In what town is {x}?"),
         ("Could you tell me the name of {x}'s mother?", "What is the mother of {x}?"),

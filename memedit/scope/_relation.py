@@ -69,6 +69,7 @@ _REWRITTEN = tuple(
         (f"^(?:what {_PLACES}|what is {_PLACES}(?: where| that)) (?=is|does|{{x}})", "what place "),
         (f"^(?:what {_CITIES}|what is {_CITIES}(?: where| that)) (?=is|does|{{x}})", "what city "),
         (f"^what {_TIMES} (?=is|does)", "when "),
+        (r"^what is (\w+(?: \w+)?) (?:that |which |where )?{x} is(?= |$)", r"what \1 is {x}"),
         (r"^who is (?=.* (?:of|'s) |{x} '?s?)", "what is "),
         (r"^(?:what is )?{x} 's (.+?)(?: is)?$", r"what is \1 of {x}"),
         (r"^what is (.+) (?:for|in|at|to|by) {x}$", r"what is \1 of {x}"),

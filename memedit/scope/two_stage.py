@@ -34,6 +34,7 @@ from memedit.relations import relations
 from memedit.scope._asked import FollowUp, asked, edit_text, follow_up
 from memedit.scope._calibration import BOTH, Calibration, Sizes, TwoStageCalibration, load_two_stage
 from memedit.scope._held import NOT_ASKED, nothing_in
+from memedit.scope._names import one_person
 from memedit.scope._relation import agreement, asked_of, own_names, said_by, told
 
 if TYPE_CHECKING:  # numpy is imported with the first vector
@@ -247,7 +248,9 @@ class TwoStage:
                     apart.setdefault(number, []).append(f"{hit.edit.id} is left out: {told(asks_for, says)}")
                 weighed = min(weighed, self._stage.score_of(OTHERWISE))
             elif weighed < bound and (
-                agrees or (self._stage.probability(score) >= LIKELY and asks_backwards(text, hit.edit))
+                agrees
+                or (self._stage.probability(score) >= LIKELY and asks_backwards(text, hit.edit))
+                or (self._stage.probability(score) >= OTHERWISE and self._by_variant(text, hit.edit, score))
             ):
                 weighed = max(score, bound)
             judged.setdefault(number, {})[hit.edit.id] = weighed
@@ -256,6 +259,11 @@ class TwoStage:
                 notes = (*self._notes(encoder), *apart.get(number, ()))
                 made[number] = self._decision(task, near[number], judged.get(number, {}), bound, number in multi, notes)
         return made
+
+    def _by_variant(self, text: str, edit: Edit, score: float) -> bool:
+        """Whether a text asks for what an edit says of a person under another form of the name."""
+        how = asks_by_variant(text, edit)
+        return how == "initials" or (how == "shorter" and self._stage.probability(score) >= LIKELY)
 
     def _scores(self, asks: Sequence[tuple[int, str, Hit]], encoder: Encoder) -> list[float]:
         """One score for each pair, on the scale of the stages' calibration."""
@@ -425,6 +433,22 @@ def asks_backwards(text: str, edit: Edit) -> bool:
         and relation.inverse is not None
         and any(asking.backwards(edit.relation) and normalise(asking.name) == target for asking in askings(text))
     )
+
+
+def asks_by_variant(text: str, edit: Edit) -> str | None:
+    """How (see `one_person`) a text names the subject, a person, of whom it asks the edit's relation; else None."""
+    relation = relations().get(edit.relation or "")
+    if relation is None or relation.subject_type not in _PERSONS or not edit.subject:
+        return None
+    for asking in askings(text):
+        if asking.wants == "target" and asking.relation == relation.name:
+            for name in own_names(edit):
+                if (how := one_person(asking.name, name)) is not None:
+                    return how
+    return None
+
+
+_PERSONS = frozenset(["person", "player", "singer", "musician", "artist"])
 
 
 def known_names(

@@ -47,6 +47,14 @@ subjects, of either kind, was set aside and made the calibration (`python -m mem
 whose subject the question names has a threshold of its own, which does not rise with the memory; that of all others
 does, beyond 5,000 edits by the union bound. The figures below are of subjects in neither (`--untrained`).
 
+Three rules stand over the models. Where a question's words tell which relation it asks of the edit's subject
+(`memedit/scope/_relation.py`: the wordings of `relations.json`, in a plain form), the same relation is in scope
+whatever the verifier makes of it, and another is not, but for relations that are often said in one another's words (a
+bridge's creator, its designer). What is asked in a known wording of the edit's relation under another form of a
+person's name ("H. W. Bamford", `memedit/scope/_names.py`) is in scope from p = 0.5 on, by initials from 0.1; and so
+from 0.5 is what is asked backwards, where the relation has an inverse ("Who is the child of …" for a mother). The
+calibration was measured without them.
+
 ## Figures
 
 `{command}` on the shipped files. Recall at a rate: the right edit in front, with a threshold at which that share of the
