@@ -115,11 +115,15 @@ def _without_end(words: list[str]) -> str:
     return " ".join(words)
 
 
+_OPEN = {X, f"{X} is", f"who is {X}", f"what is {X}"}
+"""These may ask for anything, and so may what is said of things that are related somehow."""
+
+
 def made_forms() -> dict[str, list[str]]:
     """Plain form -> the relations that are asked so, from relations.json."""
     found: dict[str, set[str]] = {}
     for name, wordings in asked_wordings().items():
-        for wording in wordings:
+        for wording in wordings if name != "related" else ():
             form = plain(wording.replace("{subject}", X))
             forms = {form}
             # "Where" is a city for what has one, and only there: she studied at a university, in a city.
@@ -128,7 +132,7 @@ def made_forms() -> dict[str, list[str]]:
                 forms |= {f"{other}{form[start.end() :]}" for other in _WHERE} if start else set()
             elif relations()[name].target_type == "place":
                 forms |= {form.replace("where ", "what place ", 1), form.replace("what place ", "where ", 1)}
-            for one in forms - {X, f"who is {X}", f"what is {X}"}:  # these may ask for anything
+            for one in forms - _OPEN:
                 found.setdefault(one, set()).add(name)
     return {form: sorted(names) for form, names in sorted(found.items())}
 
