@@ -105,16 +105,17 @@ def relations() -> Mapping[str, Relation]:
 def asked_wordings() -> Mapping[str, tuple[str, ...]]:
     """Relation -> every wording that asks for its target: {subject} and no {target}; also such as are only understood.
 
-    Prompts to complete are among them: "The capital of {subject} is".
+    Prompts to complete are among them: "The capital of {subject} is". Some relations are only asked, and not in
+    `relations`: to be told from those.
     """
-    data = _data()["asked"]
+    data, known = _data()["asked"], relations()
     made = {}
-    for relation in relations().values():
-        more = data["of"].get(relation.name, {})
-        nouns = (*relation.nouns, *more.get("nouns", ()))
-        made[relation.name] = (
-            *relation.questions,
-            *(wording.removesuffix("{target}").rstrip() for wording in relation.completions),
+    for name in dict.fromkeys((*known, *data["of"])):
+        more, relation = data["of"].get(name, {}), known.get(name)
+        nouns = (*(relation.nouns if relation else ()), *more.get("nouns", ()))
+        made[name] = (
+            *(relation.questions if relation else ()),
+            *(said.removesuffix("{target}").rstrip() for said in (relation.completions if relation else ())),
             *(reading for wording in more.get("questions", ()) for reading in expand(wording)),
             *(form.replace("{noun}", noun) for noun in nouns for form in data["noun_forms"]),
         )

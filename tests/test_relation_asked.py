@@ -95,7 +95,7 @@ def test_the_names_are_those_of_the_relations() -> None:
 
 @given(st.text(max_size=80), st.text(min_size=1, max_size=12))
 def test_any_text_has_an_answer(text: str, name: str) -> None:
-    assert asked_of(f"{text} {name} {text}", [name]) <= names()
+    assert asked_of(f"{text} {name} {text}", [name]) <= asked_wordings().keys()
 
 
 @given(*[st.frozensets(st.sampled_from(sorted(names())), max_size=2)] * 2)
@@ -114,6 +114,7 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EditMemory]:
             ("What voice type does Orla Vint have?", "Orla Vint", "mezzo-soprano"),
             ("Which woman gave birth to Prince Odo of Marl?", "Prince Odo of Marl", "Isaura of Thane"),
             ("Who created the Harbour Memorial?", "Harbour Memorial", "Tove Rask"),
+            ("What is the sexual orientation of Orla Quist?", "Orla Quist", "bisexual"),
         ):
             memory.add(f"{question} {target}", subject=subject, target=target, question=question)
         yield memory
@@ -135,6 +136,8 @@ def decided(memory: EditMemory, text: str) -> Decision:
         ("Who is Prince Odo of Marl's father?", None),
         ("Who designed the Harbour Memorial?", "Tove Rask"),  # kin: the verifier decides
         ("Where is the Harbour Memorial?", None),
+        ("The gender of Orla Quist is", None),
+        ("The sexual orientation of Orla Quist is", "bisexual"),
     ],
 )
 def test_the_shipped_gate_reads_the_relation(memory: EditMemory, text: str, target: str | None) -> None:

@@ -127,10 +127,11 @@ def made_forms() -> dict[str, list[str]]:
             form = plain(wording.replace("{subject}", X))
             forms = {form}
             # "Where" is a city for what has one, and only there: she studied at a university, in a city.
-            if relations()[name].target_type == "city" or name in _IN_CITIES:
+            kind = relations()[name].target_type if name in relations() else ""
+            if kind == "city" or name in _IN_CITIES:
                 start = re.match("where |what place |what city ", form)
                 forms |= {f"{other}{form[start.end() :]}" for other in _WHERE} if start else set()
-            elif relations()[name].target_type == "place":
+            elif kind == "place":
                 forms |= {form.replace("where ", "what place ", 1), form.replace("what place ", "where ", 1)}
             for one in forms - _OPEN:
                 found.setdefault(one, set()).add(name)
@@ -149,7 +150,7 @@ def own_names(edit: Edit) -> tuple[str, ...]:
 
 
 def asked_of(text: str, of: Iterable[str]) -> frozenset[str]:
-    """The relations (names in relations.json) that a text asks of one of some names; none where no wording fits."""
+    """The relations (see `asked_wordings`) that a text asks of one of some names; none where no wording fits."""
     bare = " ".join(text.split())
     if len(bare) > LONGEST:
         return frozenset()
