@@ -782,14 +782,15 @@ def test_a_method_of_weights_goes_on_after_a_kill(tiny: Path, tmp_path: Path) ->
     settings = ["fine_tune.steps=15", "fine_tune.rate=0.02"]
     (method,) = configured(["fine_tune"], settings)
     options = [text for setting in settings for text in ("--set", setting)]
-    # What is cached already takes a step less: of two in a row one is half through lines.
-    for step in (7, 8):
+    # How many lines go to the disk together depends on the time they take, and what is cached takes a step less.
+    for step in (7, 8, 6, 9, 5, 10, 4, 11):
         out = tmp_path / f"run{step}"
-        assert killed_at(step, plan, "fine_tune", out, *options) == -signal.SIGKILL
-        cases_file = folder_of(out, file_name(method)) / CASES
-        before = cases_file.read_bytes().splitlines()
-        if len(lines(cases_file)) < len(before):
+        killed_at(step, plan, "fine_tune", out, *options)
+        there = [*out.glob(f"{file_name(method)}/*/{CASES}")]
+        before = there[0].read_bytes().splitlines() if there else []
+        if before and 0 < len(lines(there[0])) == len(before) - 1 < 18:
             break
+    (cases_file,) = there
     assert 0 < len(lines(cases_file)) == len(before) - 1 < 18  # the last one is torn
     for folder in (out, whole):
         evaluate([method], plan, folder)
