@@ -406,6 +406,14 @@ def test_asking_backwards_is_told_by_the_wording(tmp_path: Path, statement: str,
         assert asks_backwards(text, memory.add(statement).edit) is asks
 
 
+def careful(folder: Path) -> Path:
+    """Figures by which an edit must be nearly certain, whether or not its subject is named."""
+    plain, path = figures(), folder / "careful.json"
+    stage = replace(plain.stages["both"], thresholds={1: {0.01: 9.0}}, named={1: {0.01: 9.0}})
+    figures(stages={**plain.stages, "both": stage}).write(path)
+    return path
+
+
 class Even(FakeVerifier):
     """Every pair is about as likely as not."""
 
@@ -415,9 +423,7 @@ class Even(FakeVerifier):
 
 def test_what_is_asked_backwards_in_a_known_wording_need_only_be_likely(memory: EditMemory, tmp_path: Path) -> None:
     memory.add("The mother of Ann Lo is Bea Lo")
-    plain, path = figures(), tmp_path / "careful.json"
-    stage = replace(plain.stages["both"], thresholds={1: {0.01: 9.0}}, named={1: {0.01: 9.0}})
-    figures(stages={**plain.stages, "both": stage}).write(path)
+    path = careful(tmp_path)
     scope = gate(path, verifier=Even())
     backwards = scope.decide(user("Who is the child of Bea Lo?"), memory)
     assert [hit.edit.subject for hit in backwards.hits] == ["Ann Lo"]
@@ -438,9 +444,7 @@ class Sure(FakeVerifier):
 
 def test_words_that_tell_the_relation_go_before_the_verifier(memory: EditMemory, tmp_path: Path) -> None:
     memory.add("The mother of Ann Lo is Bea Lo")
-    plain, path = figures(), tmp_path / "careful.json"
-    stage = replace(plain.stages["both"], thresholds={1: {0.01: 9.0}}, named={1: {0.01: 9.0}})
-    figures(stages={**plain.stages, "both": stage}).write(path)
+    path = careful(tmp_path)
     unsure, sure = gate(path, verifier=Even()), gate(path, verifier=Sure())
     assert unsure.decide(user("Who was Ann Lo's mother?"), memory).in_scope
     assert not unsure.decide(user("Ann Lo and her mother?"), memory).in_scope
