@@ -61,8 +61,6 @@ RERANKED = 4
 """Candidates per hit that are scored again with the journal's vectors, where the store's scores are approximate."""
 INEXACT = 0.05
 """An approximate score is nearer to the exact one than this; of 12,000 by 8-bit codes the worst was off by 0.005."""
-CONTENDING = 0.01
-"""A row whose approximate score is so much below that of the last hit is no hit: it is not scored again."""
 
 NONE: Ids = np.empty(0, np.int64)
 
@@ -334,7 +332,7 @@ class Index:
                 break
             asked = min(rows, 2 * asked)
         if approximate:
-            near = scores >= np.maximum(least, of_last_hit(scores, ids, k) - CONTENDING)
+            near = scores >= least
             scores, ids = np.where(near, scores, -np.inf), np.where(near, ids, -1)
             if near.any():
                 scores = self._exact(vectors, scores, ids)
@@ -574,16 +572,6 @@ def edits_in_rows(ids: Ids) -> Ids:
         axis=1
     )
     return made
-
-
-def of_last_hit(scores: Vectors, ids: Ids, k: int) -> Vectors:
-    """(q, n) falling scores of rows -> (q, 1) the score of the k-th edit; -inf where fewer were found."""
-    found = np.full((len(ids), 1), -np.inf, np.float32)
-    for place, edits in enumerate(ids >> KEY_BITS):
-        firsts = np.sort(np.unique(edits, return_index=True)[1])
-        if len(firsts) >= k:
-            found[place] = scores[place, firsts[k - 1]]
-    return found
 
 
 def nearest_edits(scores: Vectors, ids: Ids, k: int, floor: float = -1.0) -> Found:

@@ -19,7 +19,7 @@ import memedit.stores.faiss
 from memedit.edits import Draft
 from memedit.encoders.letters import Letters
 from memedit.errors import ModelError
-from memedit.index import SIDECAR, Index, nearest_edits, of_last_hit, row_ids, unpacked
+from memedit.index import SIDECAR, Index, nearest_edits, row_ids, unpacked
 from memedit.memory import EditMemory
 
 
@@ -460,38 +460,3 @@ def test_nearest_edits_by_their_best_key(rows: list[tuple[int, int, float]], k: 
     best = {edit: max(score for (e, _), score in unique.items() if e == edit) for edit, _ in unique}
     assert [score for _, _, score in found] == pytest.approx(sorted(best.values(), reverse=True)[:k])
     assert all(unique[edit, key] == pytest.approx(score) == pytest.approx(best[edit]) for edit, key, score in found)
-
-
-@settings(max_examples=60, deadline=None)
-@given(edits=st.lists(st.integers(0, 5), min_size=1, max_size=12), k=st.integers(1, 6))
-def test_the_score_of_the_last_hit(edits: list[int], k: int) -> None:
-    scores = np.linspace(1, 0, len(edits), dtype=np.float32)
-    ids = np.array([edit << 8 | place for place, edit in enumerate(edits)], np.int64)
-    found = nearest_edits(scores, ids, k)
-    expected = found[-1][2] if len(found) == k else -np.inf
-    padded = np.append(scores, np.float32(-np.inf)), np.append(ids, np.int64(-1))
-    assert of_last_hit(padded[0][None], padded[1][None], k).item() == pytest.approx(expected)
-
-
-def test_only_what_may_be_a_hit_is_scored_again(
-    tmp_path: Path, small_lists: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    random = np.random.default_rng(1)
-    with EditMemory.open(tmp_path, encoder=Letters(64)) as memory:
-        memory.add_many(drafts(0, 400))
-        memory.sync()
-        read: list[int] = []
-        vectors = memory.journal.vectors
-        monkeypatch.setattr(memory.journal, "vectors", lambda one, seqs: read.append(len(seqs)) or vectors(one, seqs))
-        asked = memory.encoder.encode([f"capital of Land {i}" for i in range(0, 400, 7)])
-        asked = np.concatenate([asked, random.normal(size=(40, 64)).astype(np.float32)])
-        asked /= np.linalg.norm(asked, axis=1, keepdims=True)
-
-        def found() -> list[list[tuple[int, int, float]]]:
-            read.clear()
-            return [index_of(memory).search(one, 3)[0] for one in asked]
-
-        some, few = found(), sum(read)
-        monkeypatch.setattr(memedit.index, "CONTENDING", 2.0)  # every candidate
-        assert some == found()
-        assert few < sum(read)
