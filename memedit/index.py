@@ -57,8 +57,11 @@ COMPARED_AT_ONCE = 64
 LOOSE_ROWS = 20_000
 LOOSE_SHARE = 16
 """A file is written anew when more rows than LOOSE_ROWS, and than one in LOOSE_SHARE, have changed since."""
-RERANKED = 4
-"""Candidates per hit that are scored again with the journal's vectors, where the store's scores are approximate."""
+SPARE = 10
+"""Candidates beyond the hits that are scored again with the journal's vectors, where the store's are approximate.
+
+Each is a page from anywhere in a large file. Of a million mixed edits recall@10 is .998 with 10 or 30, .9975 with 2.
+"""
 INEXACT = 0.05
 """An approximate score is nearer to the exact one than this; of 12,000 by 8-bit codes the worst was off by 0.005."""
 
@@ -323,7 +326,7 @@ class Index:
         approximate = bool(getattr(store, "large", False))  # isinstance of a protocol would cost 0.1 ms
         rows = len(store)
         # Candidates to score again; or room for an edit's second key, which may well be among the nearest too.
-        asked = max(1, min(rows, k * (RERANKED if approximate else 2)))
+        asked = max(1, min(rows, k + SPARE if approximate else 2 * k))
         least = floor - INEXACT if approximate else floor
         while True:
             scores, ids = store.search(vectors, asked, exclude)

@@ -107,6 +107,7 @@ class Journal:
         self.obstacle = obstacle
         self.clock: Callable[[], int] = lambda: time.time_ns() // 1000
         self._numbers: dict[str, int] = {}
+        self._bases: dict[str, int] = {}
         self._inserts: dict[str, str] = {}
 
     # Opening and closing
@@ -215,6 +216,13 @@ class Journal:
             self._numbers[namespace] = number
         return number
 
+    def _base(self, connection: Connection, encoder_identity: str) -> int | None:
+        """What the keys of an encoder's vectors are counted from; None where it has encoded nothing yet."""
+        base = self._bases.get(encoder_identity)
+        if base is None and (base := encoder_base(connection, encoder_identity)) is not None:
+            self._bases[encoder_identity] = base  # never changes, and every search asks
+        return base
+
     def now(self) -> At:
         return At(None, self.clock())
 
@@ -283,7 +291,7 @@ class Journal:
                 query = sa.select(state.c.seq).where(
                     state.c.namespace == number, state.c.live == 1, state.c.seq > after
                 )
-                seqs = list(connection.scalars(query.order_by(state.c.seq).limit(batch)))
+                seqs = list(connection.scalars(query.order_by(state.c.seq).limit(batch)).all())
             if not seqs:
                 return
             yield seqs
@@ -331,13 +339,13 @@ class Journal:
         """What `put_vectors` kept for each edit; edits without are missing."""
         found: dict[int, bytes] = {}
         with self._reading() as connection:
-            base = encoder_base(connection, encoder_identity)
+            base = self._base(connection, encoder_identity)
             if base is not None:
                 mark = "?" if self.is_sqlite else "%s"
                 for seqs in chunks(edit_seqs):
                     # To the driver as it is: SQLAlchemy writes a list of values anew each time, at every search.
                     listed = f"SELECT id, data FROM vector WHERE id IN ({', '.join([mark] * len(seqs))})"
-                    rows = connection.exec_driver_sql(listed, tuple(base | seq for seq in seqs))
+                    rows = connection.exec_driver_sql(listed, tuple(base | seq for seq in seqs)).fetchall()
                     found.update((row_id - base, bytes(data)) for row_id, data in rows)
         return found
 
@@ -360,7 +368,7 @@ class Journal:
         after = after_edit_seq
         while True:
             with self._reading() as connection:
-                base = encoder_base(connection, encoder_identity)
+                base = self._base(connection, encoder_identity)
                 number = self._number(connection, namespace)
                 if base is None or number < 0:
                     return
@@ -1153,7 +1161,7 @@ class Journal:
     def vector_count(self, encoder_identity: str, namespace: str) -> int:
         """How many live edits have vectors of an encoder."""
         with self._reading() as connection:
-            base = encoder_base(connection, encoder_identity)
+            base = self._base(connection, encoder_identity)
             query = sa.select(sa.func.count()).select_from(
                 state.join(vector, vector.c.id == state.c.seq + sa.literal(base or 0, sa.BigInteger()))
             )

@@ -16,10 +16,12 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
@@ -56,6 +58,11 @@ MOST_ALIASES = 100
 MOST_KEYS = 16
 STATES = (*get_args(State), "all")
 
+_TEXTS = (
+    *("statement", "subject", "relation", "target", "prompt", "question", "aliases", "kind"),
+    *("author", "source", "reason"),
+)
+_texts = attrgetter(*_TEXTS)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -745,12 +752,18 @@ class EditMemory:
             return _patch_row(draft, namespace)
         statement = draft.statement
         begin, end = checked_window(draft.valid_from, draft.valid_to)
-        given = {"subject": draft.subject, "relation": draft.relation, "target": draft.target, "prompt": draft.prompt}
+        given: dict[str, Any] = {
+            "subject": draft.subject,
+            "relation": draft.relation,
+            "target": draft.target,
+            "prompt": draft.prompt,
+        }
         if draft.subject and draft.relation and draft.target:
             # Nothing is left to be found in the sentence, and looking costs more than all the rest of a bulk write.
             if draft.prompt is None and statement.endswith(draft.target):
                 given["prompt"] = statement.removesuffix(draft.target).rstrip() or None
-            parsed = parse("", **given | {"relation": _relation_name(draft.relation)})
+            given["relation"] = _relation_name(draft.relation)
+            parsed = parse("", **given, backwards=keys != 1)
         else:
             parsed = parse(statement, **given)
         question, cardinality = draft.question or parsed.question, parsed.cardinality
@@ -758,7 +771,8 @@ class EditMemory:
             asked = self._asked(statement)
             if asked is not None:
                 question = draft.question or asked.pop("question", None)
-                parsed = parse(statement, **asked | {name: value for name, value in given.items() if value})
+                told: dict[str, Any] = asked | {name: value for name, value in given.items() if value}
+                parsed = parse(statement, **told)
                 question = question or parsed.question
                 cardinality = "unknown"  # a model may help to find an edit, but never retires one
         subject, relation = parsed.subject, parsed.relation
@@ -860,23 +874,25 @@ def cleaned(draft: Draft) -> Draft:
     """The draft with every text on one line. Raises InputError where it cannot be written as it is."""
     if len(draft.aliases) > MOST_ALIASES:
         raise InputError(f"{len(draft.aliases)} aliases are given; at most {MOST_ALIASES} are allowed")
-    aliases = [_text(alias, "an alias") for alias in draft.aliases]
+    aliases = [_text(alias, "an alias") for alias in draft.aliases] if draft.aliases else ()
     checked_window(draft.valid_from, draft.valid_to)
-    return Draft(
-        statement=checked_statement(draft.statement),
-        subject=_text(draft.subject, "subject"),
-        relation=_text(draft.relation, "relation"),
-        target=_text(draft.target, "target"),
-        prompt=_text(draft.prompt, "prompt", LONGEST_STATEMENT),
-        question=_text(draft.question, "question", LONGEST_STATEMENT),
-        aliases=tuple(dict.fromkeys(alias for alias in aliases if alias)),
-        kind=_text(draft.kind, "kind") or "fact",
-        author=_text(draft.author, "author"),
-        source=_text(draft.source, "source"),
-        reason=_text(draft.reason, "reason", LONGEST_STATEMENT),
-        valid_from=draft.valid_from,
-        valid_to=draft.valid_to,
+    texts = (
+        checked_statement(draft.statement),
+        _text(draft.subject, "subject"),
+        _text(draft.relation, "relation"),
+        _text(draft.target, "target"),
+        _text(draft.prompt, "prompt", LONGEST_STATEMENT),
+        _text(draft.question, "question", LONGEST_STATEMENT),
+        tuple(dict.fromkeys(alias for alias in aliases if alias)) if aliases else (),
+        _text(draft.kind, "kind") or "fact",
+        _text(draft.author, "author"),
+        _text(draft.source, "source"),
+        _text(draft.reason, "reason", LONGEST_STATEMENT),
     )
+    if texts == _texts(draft):  # as nearly all are
+        return draft
+    names: dict[str, Any] = dict(zip(_TEXTS, texts, strict=True))
+    return changed(draft, **names)
 
 
 def checked_window(begin: datetime | None, end: datetime | None) -> tuple[int | None, int | None]:
@@ -931,6 +947,8 @@ def _clean(text: str) -> str:
     """On one line, without control characters or halves of characters, and no space twice."""
     if not text.isprintable():
         text = _CONTROL.sub(" ", text)
+    elif "  " not in text and text == text.strip():
+        return text
     return " ".join(text.split())
 
 

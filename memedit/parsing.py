@@ -75,12 +75,13 @@ def parse(
     relation: str | None = None,
     target: str | None = None,
     prompt: str | None = None,
+    backwards: bool = True,
 ) -> Parse:
     """Take a sentence apart. What is given outright is believed, and helps to find the rest.
 
     statement: "The capital of France is Paris", also "What is the capital of France? It is Paris".
     subject, target: as they stand in the sentence. relation: a name or noun of relations.json, or any phrase.
-    prompt: the sentence cut before its target.
+    prompt: the sentence cut before its target. backwards: whether forms that begin with the target are wanted.
     """
     tidy = " ".join(statement.split())
     if tidy.endswith("?") and target is None:
@@ -118,13 +119,14 @@ def parse(
             if prompt is None:
                 ending = next(iter(known.completions), None)
                 prompt = _filled(known, ending.removesuffix("{target}").rstrip(), subject, "") if ending else None
-        if target is not None and known.reversed_questions:
-            reversed_question = _filled(known, known.reversed_questions[0], "", target)
-        if subject is not None and target is not None and known.reversed_statement.startswith("{target}"):
-            reversed_statement = _filled(known, known.reversed_statement, subject, target)
-        if target is not None and known.inverse is not None:
-            inverse = relations()[known.inverse]
-            inverse_question = _filled(inverse, inverse.questions[0], target, "")
+        if target is not None and backwards:
+            if known.reversed_questions:
+                reversed_question = _filled(known, known.reversed_questions[0], "", target)
+            if subject is not None and known.reversed_statement.startswith("{target}"):
+                reversed_statement = _filled(known, known.reversed_statement, subject, target)
+            if known.inverse is not None:
+                inverse = relations()[known.inverse]
+                inverse_question = _filled(inverse, inverse.questions[0], target, "")
     elif name is not None and subject is not None:
         question = question or f"What is the {name} of {_inside(subject)}?"
     if question is None and found is not None:

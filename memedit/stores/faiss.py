@@ -47,10 +47,12 @@ FRESH = 2_048
 """Rows compared one by one beside the inverted lists: 0.4 ms a query."""
 FEW = 2_048
 """Rows that numpy compares as fast."""
-VISITED = 6_000
+VISITED = 4_000
 MOST_VISITED = 25_000
 """Rows that a query should meet in the inverted lists that it visits, at a million rows and at most: 0.3 and 1 ms."""
-MIN_PROBES = 24
+MIN_PROBES = 16
+MANY_LISTS = 1_024
+"""From so many on the nearest is found by a graph, which takes half a second to make."""
 POINTS_PER_CENTROID = 32
 GROWTH = 4
 """Centroids are learnt anew when there are so many times more rows than they were learnt for."""
@@ -168,6 +170,25 @@ def like(index: Any) -> Any:
     made.sq = index.sq
     made.is_trained = True
     return made
+
+
+def adder(index: Any) -> Callable[[Ids, Vectors], object]:
+    """What puts many rows into an IVF index, each into the list of its nearest centroid.
+
+    Of many centroids the nearest is found by a graph of them (HNSW), in half the time that comparing all takes; one
+    row in 7,000 is put into the second nearest so.
+    """
+    if index.nlist < MANY_LISTS:
+        return lambda ids, vectors: index.add_with_ids(vectors, ids)
+    graph = _faiss().IndexHNSWFlat(index.d, 32, _faiss().METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction, graph.hnsw.efSearch = 100, 16
+    graph.add(index.quantizer.reconstruct_n(0, index.nlist))
+
+    def put(ids: Ids, vectors: Vectors) -> None:
+        nearest = np.ascontiguousarray(graph.search(vectors, 1)[1])
+        index.add_core(len(ids), *map(_faiss().swig_ptr, (vectors, ids, nearest)))
+
+    return put
 
 
 def merged(like_this: Any, parts: Iterable[Lists]) -> Any:
@@ -326,8 +347,9 @@ class Faiss:
                 self._now, self._learnt_for = Snapshot(fresh), 0
                 return
             index = self._learn(sample, rows)
+            put = adder(index)
             for ids, vectors in batches:
-                index.add_with_ids(np.ascontiguousarray(vectors), np.ascontiguousarray(ids))
+                put(np.ascontiguousarray(ids), np.ascontiguousarray(vectors))
             self._now = Snapshot(Fresh.empty(self.dimension), base=Lists(index))
 
     def sample_size(self, rows: int) -> int:
