@@ -14,7 +14,7 @@ import memedit.stores.faiss
 from memedit.errors import IndexFileError
 from memedit.stores import Ids, Persistent, Store, Vectors, stores
 from memedit.stores.exact import Exact
-from memedit.stores.faiss import Faiss, centroids_for, probes_for
+from memedit.stores.faiss import Faiss, adder, centroids_for, entries, probes_for, trained
 
 DIMENSION = 16
 MakeStore = Callable[[int], Store]
@@ -31,6 +31,7 @@ def compared_by(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         if request.param == "all by FAISS":
             patched.setattr(memedit.stores.faiss, "FEW", 0)
+            patched.setattr(memedit.stores.faiss, "MANY_LISTS", 0)
         yield
 
 
@@ -190,9 +191,26 @@ def test_it_switches_by_itself() -> None:
     assert (store.search(rows, 1)[1][:, 0] == np.arange(600)).mean() > 0.99
 
 
+def test_rows_are_put_into_the_list_of_their_nearest_centroid(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, ids = units(5_000), np.arange(5_000)
+    lists_of = []
+    for many in (1_000_000, 0):  # by comparing all centroids, by the graph
+        monkeypatch.setattr(memedit.stores.faiss, "MANY_LISTS", many)
+        index = trained(rows, len(rows))
+        adder(index)(ids, rows)
+        assert index.ntotal == len(rows)
+        of = np.full(len(rows), -1)
+        for number, there, codes in entries(index):
+            of[there] = number
+            assert np.abs(index.sq.decode(codes.copy()) - rows[there]).max() < 0.02
+        lists_of.append(of)
+    assert (lists_of[0] >= 0).all()
+    assert (lists_of[0] == lists_of[1]).mean() > 0.99
+
+
 def test_sizes_of_the_inverted_lists() -> None:
     assert [centroids_for(rows) for rows in (1, 20_000, 1_000_000, 3_000_000)] == [4, 512, 4096, 8192]
-    assert [probes_for(rows, centroids_for(rows)) for rows in (100, 20_000, 200_000, 1_000_000)] == [32, 512, 138, 25]
+    assert [probes_for(rows, centroids_for(rows)) for rows in (100, 20_000, 200_000, 1_000_000)] == [32, 512, 92, 17]
 
 
 def test_a_search_sees_the_state_before_or_after_a_change() -> None:
