@@ -208,6 +208,24 @@ def test_rows_are_put_into_the_list_of_their_nearest_centroid(monkeypatch: pytes
     assert (lists_of[0] == lists_of[1]).mean() > 0.99
 
 
+def test_rows_unlike_all_that_came_before_are_found() -> None:
+    """The lists are learnt from vectors of small numbers in every place; then come such as are large in one."""
+    random = np.random.default_rng(0)
+    early = random.uniform(-1, 1, (300, 64)).astype(np.float32)
+    late = random.uniform(-0.3, 0.3, (300, 64)).astype(np.float32)
+    late[np.arange(300), np.arange(300) % 64] = 3
+    rows = np.concatenate([early, late])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    store, reference = Faiss(64, threshold=100, fresh=10), Exact(64)
+    for at in range(0, 600, 100):
+        for one in (store, reference):
+            one.add(np.arange(at, at + 100), rows[at : at + 100])
+    scores, ids = store.search(rows, 10)
+    exact, _ = reference.search(rows, 10)
+    assert np.abs(scores - exact).max() < 0.02
+    assert (ids == np.arange(600)[:, None]).any(axis=1).all()
+
+
 def test_sizes_of_the_inverted_lists() -> None:
     assert [centroids_for(rows) for rows in (1, 20_000, 1_000_000, 3_000_000)] == [4, 512, 4096, 8192]
     assert [probes_for(rows, centroids_for(rows)) for rows in (100, 20_000, 200_000, 1_000_000)] == [32, 512, 92, 17]

@@ -11,8 +11,8 @@ scan, so that removed and excluded rows never crowd others out. No FAISS index i
 corrupts ids under IndexIDMap2, and raises on HNSW. All parts hang on one frozen snapshot which a change replaces with
 one assignment: searches take no lock, and see the state before a change or after it.
 
-Centroids and code ranges are learnt when the threshold is first passed. `outgrown` says when there are so many more
-rows that they should be learnt anew from the original vectors (`fill`), which codes cannot give back exactly.
+Centroids are learnt when the threshold is first passed. `outgrown` says when there are so many more rows that they
+should be learnt anew from the original vectors (`fill`), which codes cannot give back exactly.
 """
 
 from __future__ import annotations
@@ -143,29 +143,26 @@ def untrained(quantizer: Any, lists: int) -> Any:
     may, then loses nothing.
     """
     d = quantizer.d
-    codes, metric = _faiss().ScalarQuantizer.QT_8bit, _faiss().METRIC_INNER_PRODUCT
+    codes, metric = _faiss().ScalarQuantizer.QT_8bit_uniform, _faiss().METRIC_INNER_PRODUCT
     return _faiss().IndexIVFScalarQuantizer(quantizer, d, lists, codes, metric, False)
 
 
 def trained(sample: Vectors, rows: int) -> Any:
-    """An empty IVF index whose centroids and code ranges are learnt from (n, d) `sample`, for `rows` rows."""
+    """An empty IVF index whose centroids are learnt from (n, d) `sample`, for `rows` rows."""
     lists = min(centroids_for(rows), len(sample))
-    d = sample.shape[1]
-    index = untrained(_faiss().IndexFlatIP(d), lists)
+    index = untrained(_faiss().IndexFlatIP(sample.shape[1]), lists)
     index.cp.niter = 8
     index.cp.min_points_per_centroid = 1  # a small sample is no fault, and FAISS would say so on stderr
     index.cp.max_points_per_centroid = 2 * POINTS_PER_CENTROID
-    index.sq.rangestat_arg = 0.1  # rows that come later may lie a little outside the sample's range
     index.train(np.ascontiguousarray(sample))
-    # No narrower than four standard deviations of a random unit vector's components: the sample may be one-sided.
-    least, span = _faiss().vector_to_array(index.sq.trained).reshape(2, d)
-    low, high = np.minimum(least, -4 / math.sqrt(d)), np.maximum(least + span, 4 / math.sqrt(d))
-    _faiss().copy_array_to_vector(np.concatenate([low, high - low]).astype(np.float32), index.sq.trained)
+    # The codes reach from -1 to 1, as far as any unit vector does, whatever the sample's ranges: of a later row that
+    # lay outside them, scores would be too low by more than a second look at some candidates makes good.
+    _faiss().copy_array_to_vector(np.array([-1, 2], np.float32), index.sq.trained)  # the least and the span
     return index
 
 
 def like(index: Any) -> Any:
-    """An empty IVF index with the centroids and code ranges of another."""
+    """An empty IVF index with the centroids of another."""
     made = untrained(_faiss().clone_index(_faiss().downcast_index(index.quantizer)), index.nlist)
     made.sq = index.sq
     made.is_trained = True
@@ -192,7 +189,7 @@ def adder(index: Any) -> Callable[[Ids, Vectors], object]:
 
 
 def merged(like_this: Any, parts: Iterable[Lists]) -> Any:
-    """A new IVF index of all live rows of `parts`, which share centroids and code ranges; codes are copied as is."""
+    """A new IVF index of all live rows of `parts`, which share centroids; codes are copied as is."""
     made = like(like_this)
     for part in parts:
         for number, ids, codes in entries(part.index):
@@ -304,7 +301,7 @@ class Faiss:
         self.fresh = FRESH if fresh is None else fresh
         self._learnt_for = 0
         self.learning_s = 0.0
-        """Seconds spent on learning centroids and code ranges, by `add` and `fill`."""
+        """Seconds spent on learning centroids, by `add` and `fill`."""
         self._filed: Any = None  # the FAISS index that a file holds
         self._now = Snapshot(Fresh.empty(dimension))
         self._changing = Lock()
