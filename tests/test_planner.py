@@ -15,7 +15,7 @@ from test_training_scope import SOURCES as SCOPE
 
 from memedit import planning
 from memedit.errors import ModelError
-from memedit.planning import Planner, best_chains, best_names, load_planner
+from memedit.planning import Hop, Planner, _strange, best_chains, best_names, load_planner
 from memedit.relations import relations
 from memedit.training import planner as training
 from memedit.training.planner_text import (
@@ -97,6 +97,22 @@ def test_training_scores_chains_as_decoding_does() -> None:
     likely = dict(best_chains(hops[0], follows, LONGEST_CHAIN, number=4000, beam=2000))
     at_most_one = sum(probability for chain, probability in likely.items() if len(chain) < 2)
     assert math.exp(short[0] - every[0]) == pytest.approx(at_most_one, rel=1e-3)
+
+
+def test_what_is_asked_of_persons_is_not_asked_of_a_place() -> None:
+    def hop(name: str) -> Hop:
+        return Hop((name,), "")
+
+    steps = [("citizenship", "author"), ("country_of_origin", "country_of_origin"), ("author", "capital")]
+    assert all(_strange(hop(before), hop(after)) for before, after in steps)
+    steps = [("author", "citizenship"), ("citizenship", "capital"), ("sport", "country_of_origin")]
+    assert not any(_strange(hop(before), hop(after)) for before, after in steps)
+    assert not _strange(Hop((), "What is {subject} known for?"), hop("capital"))
+
+    reading = load_planner().read("What is the continent of the country of origin of Zoltan Perry's sport?")
+    likely = [plan for plan in reading.plans if plan.probability > 0.03]
+    assert likely
+    assert not any(_strange(*step) for plan in likely for step in itertools.pairwise(plan.hops))
 
 
 def test_a_name_is_cut_out_without_its_quotation_marks() -> None:
