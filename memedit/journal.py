@@ -50,6 +50,7 @@ from memedit.rules import (
     is_purged,
     is_valid,
     keys_of,
+    naming_live,
     outside_now,
     overridden,
     state_of,
@@ -324,6 +325,19 @@ class Journal:
         """The seqs of all edits, whatever their state, beside whose aliases this hash was written."""
         with self._reading() as connection:
             return list(connection.scalars(_NAMED, {"name": name}))
+
+    def naming(self, namespace: str, names: Iterable[int], most: int) -> list[int]:
+        """The seqs of the live edits whose subject, or one of its aliases, has one of these hashes: the `most` newest.
+
+        The hashes are those of `memedit.memory.about`.
+        """
+        found: set[int] = set()
+        with self._reading() as connection:
+            number = self._number(connection, namespace)
+            for some in chunks(names):
+                newest = naming_live().limit(most)
+                found.update(connection.scalars(newest, {"names": some, "number": number}))
+        return sorted(found, reverse=True)[:most]
 
     def keys(self, edit_seqs: Iterable[int]) -> dict[int, list[str]]:
         """The key texts of each edit, the statement first; purged edits and other records are missing."""

@@ -56,6 +56,7 @@ LONGEST_STATEMENT = 10_000
 LONGEST_NAME = 1_000
 MOST_ALIASES = 100
 MOST_KEYS = 16
+MOST_NAMED = 64
 STATES = (*get_args(State), "all")
 
 _TEXTS = (
@@ -532,6 +533,39 @@ class EditMemory:
             for hits in found
         ]
 
+    def search_named(
+        self,
+        text: str,
+        vector: NDArray[np.float32],
+        *,
+        k: int = 5,
+        namespace: str = DEFAULT_NAMESPACE,
+        floor: float = -1.0,
+    ) -> Hits:
+        """Of the current edits whose subject or alias stands in a text, the `k` nearest to its (dimension,) vector.
+
+        `search` finds what is nearest; where many edits are near, the one that is asked for by name may not be among
+        the nearest. Of a name with more than MOST_NAMED edits the newest are looked at.
+        """
+        from memedit.parsing import names_within
+
+        checked_namespace(namespace)
+        names = {about(namespace, name) for name in names_within(text)}
+        seqs = self.journal.naming(namespace, names, MOST_NAMED) if names else []
+        at = self.journal.now()
+        edits = {edit.seq: edit for edit in self.journal.find(seqs=seqs, at=at)} if seqs else {}
+        kept = [seq for seq, edit in edits.items() if edit.state == "current" and edit.kind == "fact"]
+        kept = [seq for seq in kept if seq not in self.left_out]
+        if not kept:
+            return []
+        found = self._index(namespace).scan(vector[None], sorted(kept), k, floor)[0]
+        keys = self.journal.keys(seq for seq, _, _ in found)
+        return [
+            Hit(edit=edits[seq], score=score, key=keys[seq][number] if number < len(keys[seq]) else "")
+            for seq, number, score in found
+            if seq in keys
+        ]
+
     def sync(self, namespace: str = DEFAULT_NAMESPACE, progress: Progress | None = None) -> None:
         """Bring the index of a namespace up to the journal now, rather than at the next search."""
         if self.journal.any_live(checked_namespace(namespace)):
@@ -808,9 +842,9 @@ class EditMemory:
             cardinality=cardinality,
             keys=json.dumps(more, ensure_ascii=False) if more else None,
             slot=slot,
-            about=hash64("about", namespace, name) if name else None,
+            about=about(namespace, name) if name else None,
             digest=digest(namespace, statement, begin, end),
-            names=tuple({hash64("about", namespace, normalise(alias)) for alias in aliases}),
+            names=tuple({about(namespace, normalise(alias)) for alias in aliases}),
         )
 
     def _asked(self, statement: str) -> dict[str, str] | None:
@@ -910,6 +944,11 @@ def checked_window(begin: datetime | None, end: datetime | None) -> tuple[int | 
 def digest(namespace: str, statement: str, begin: int | None, end: int | None, kind: str = "fact") -> int:
     """What makes two drafts the same fact: the words and the validity; a patch is never the same as a fact."""
     return hash64("digest", namespace, statement, begin, end, *([kind] if kind in KINDS else []))
+
+
+def about(namespace: str, name: str) -> int:
+    """The hash under which a normalised subject or alias is looked up."""
+    return hash64("about", namespace, name)
 
 
 def _patches(namespace: str) -> int:

@@ -68,6 +68,29 @@ def normalise(name: str) -> str:
     return bare.removeprefix("the ") or folded
 
 
+_AROUND_NAMES = "\"'“”‘’«»`,;:?!.… "
+_LONGEST_NAME = 8
+_MOST_WORDS = 80
+
+
+def names_within(text: str) -> set[str]:
+    """All that may be names in a text, normalised: up to 8 words of it, the first or last of which has a capital.
+
+    Where no word but the first has one, as in "who runs acme", any words may be. The text's first 80 words are read.
+    """
+    words = text.split()[:_MOST_WORDS]
+    large = [any(c.isupper() or c.isdigit() or not c.isascii() for c in word) for word in words]
+    if not any(large[1:]):
+        large = [True] * len(words)
+    found: set[str] = set()
+    for start in range(len(words)):
+        for end in range(start + 1, min(start + _LONGEST_NAME, len(words)) + 1):
+            if large[start] or large[end - 1]:
+                name = " ".join(words[start:end]).strip(_AROUND_NAMES)
+                found.update(map(normalise, (name, name.strip("()[]"), name.removesuffix("'s").removesuffix("’s"))))
+    return found - {""}
+
+
 def parse(
     statement: str,
     *,

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memedit.lookups import selected
-from memedit.schema import EDITS, At, chain, purged, record, state, target, undone
+from memedit.schema import EDITS, At, alias, chain, purged, record, state, target, undone
 
 # The rules of memedit.fold as SQL. `e` is the edit judged; the others are those that bear on it.
 
@@ -133,6 +133,18 @@ def keys_of() -> sa.Select[Any]:
     """Seq, statement and further keys of the records `seqs`."""
     wanted = record.c.seq.in_(sa.bindparam("seqs", expanding=True))
     return sa.select(record.c.seq, record.c.statement, record.c["keys"]).where(wanted)
+
+
+@functools.cache
+def naming_live() -> sa.Select[Any]:
+    """Seqs of the live edits of the namespace `number` whose subject or alias has one of the hashes `names`."""
+    wanted: Any = sa.bindparam("names", expanding=True)
+    named = sa.union(
+        sa.select(record.c.seq).where(record.c.about.in_(wanted)),
+        sa.select(alias.c.seq).where(alias.c.name.in_(wanted)),
+    ).subquery()
+    query = sa.select(state.c.seq).join(named, named.c.seq == state.c.seq)
+    return query.where(state.c.namespace == sa.bindparam("number"), state.c.live == 1).order_by(state.c.seq.desc())
 
 
 @functools.cache

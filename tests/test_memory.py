@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -284,6 +285,30 @@ def test_list_filters(memory: EditMemory) -> None:
     with pytest.raises(InputError, match="negative"):
         memory.list(limit=-1)
     assert memory.list(namespace="elsewhere") == []
+
+
+def test_edits_are_searched_among_those_that_a_text_names(memory: EditMemory) -> None:
+    def found(text: str, **more: Any) -> list[str]:
+        hits = memory.search_named(text, memory.encoder.encode([text])[0], **more)
+        return [hit.edit.statement for hit in hits]
+
+    old = memory.add("The capital of Nod is Ur")
+    memory.add("The currency of Nod is the shell")
+    memory.add("The CEO of Acme Inc. is Dana Li", aliases=["Acme"])
+    memory.add("The CEO of Acme is Bo", namespace="other")
+    assert set(found("And what of Nod's capital?")) == {"The capital of Nod is Ur", "The currency of Nod is the shell"}
+    assert found("What is the capital of Nod?", k=1) == ["The capital of Nod is Ur"]
+    assert found("what is the capital of nod?", k=1) == ["The capital of Nod is Ur"]
+    assert found("And what of Nod's capital?", floor=0.99) == []
+    assert found("Who runs Acme Inc.?") == found("Who runs “Acme”?") == ["The CEO of Acme Inc. is Dana Li"]
+    assert found("Who runs Acme?", namespace="other") == ["The CEO of Acme is Bo"]
+    assert found("Who is Nodward?") == found("") == found("Acm", namespace="nowhere") == []
+    memory.add("The capital of Nod is Ys")
+    assert found("What is the capital of Nod?", k=1) == ["The capital of Nod is Ys"]
+    memory.undo(last=1)
+    assert found("What is the capital of Nod?", k=1) == ["The capital of Nod is Ur"]
+    memory.remove(old.edit.id)
+    assert found("What is the capital of Nod?") == ["The currency of Nod is the shell"]
 
 
 def test_search_finds_each_edit_once_by_its_best_key(memory: EditMemory) -> None:

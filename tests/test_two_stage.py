@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memedit import EditMemory, Message
-from memedit.edits import Decision
+from memedit.edits import Decision, Draft
 from memedit.encoders.letters import Letters
 from memedit.errors import InputError
 from memedit.scope import scopes
@@ -158,6 +158,26 @@ def test_at_most_so_many_pairs(calibration: Path, memory: EditMemory) -> None:
         decision = scope.decide(user("Tell me of Acme.", "ok", "The CEO of Isle3? And its harbour?"), memory)
         assert len(verifier.asked) <= candidates
         assert len(decision.candidates) <= candidates
+
+
+def test_an_edit_that_the_question_names_is_judged_though_others_are_nearer(calibration: Path, tmp_path: Path) -> None:
+    question = "Who is the CEO of Tarn?"
+    with EditMemory.open(tmp_path / "crowd", encoder="letters", store="exact") as memory:
+        memory.add_many(
+            Draft(statement=f"The CEO of Tarn{letter} is Li", subject=f"Tarn{letter}", relation="chief_executive")
+            for letter in "abcdefghijklmnop"
+        )
+        right = memory.add("The head of Tarn is Ann Moe", subject="Tarn", target="Ann Moe")
+        verifier = FakeVerifier()
+        nearest = memory.search(question, k=3)
+        assert right.edit.id not in [hit.edit.id for hit in nearest]
+        decision = gate(calibration, verifier=verifier).decide(user(question), memory)
+        judged = {hit.edit.id for hit in decision.candidates}
+        assert len(judged) == len(verifier.asked) == 3
+        assert {right.edit.id, nearest[0].edit.id} <= judged
+        memory.remove(right.edit.id)
+        decision = gate(calibration).decide(user(question), memory)
+        assert [hit.edit.id for hit in decision.candidates] == [hit.edit.id for hit in nearest]
 
 
 def _drafts(count: int) -> list[Any]:

@@ -1,9 +1,9 @@
 """The shipped gate, in two stages: an encoder proposes the nearest edits, a verifier reads question and edit together.
 
-Most questions end after the first stage: nothing lies above its floor, which loses at most one right edit in 200. What
-does is judged by the verifier, three pairs at most, and its log odds and the cosine together make the probability that
-the question falls under the edit. `similarity`, beside this file, is the first stage alone with an encoder that was
-never trained for it.
+Most questions end after the first stage: nothing lies above its floor, which loses at most one right edit in 200. Where
+much does, edits whose subject the question names are proposed before others. The verifier judges three pairs at most,
+and its log odds and the cosine together make the probability that the question falls under the edit. `similarity`,
+beside this file, is the first stage alone with an encoder that was never trained for it.
 
 What is judged is what is asked (`_asked.py`): a sentence of a long message, or a follow-up with the name put in, by
 preference one that the memory knows. An edit whose subject the question names has a threshold of its own: the larger
@@ -221,6 +221,7 @@ class TwoStage:
                     floor=-1.0 if self._unfloored else floor,
                     namespace=namespace,
                     as_of=as_of,
+                    by_name=True,
                 )
                 near |= dict(zip(some, found, strict=True))
         asks: list[tuple[int, str, Hit]] = []
@@ -494,8 +495,13 @@ def proposed(
     floor: float = -1.0,
     namespace: str = DEFAULT_NAMESPACE,
     as_of: datetime | int | None = None,
+    by_name: bool = False,
 ) -> list[list[Near]]:
-    """For each conversation's texts the `k` nearest edits, each once, with the text that it is nearest to."""
+    """For each conversation's texts the `k` nearest edits, each once, with the text that it is nearest to.
+
+    `by_name`: where more than `k` may be near a text, those whose subject it names come before all but the nearest. In
+    a large memory others are nearer by chance.
+    """
     import numpy as np
 
     if not asks:
@@ -504,14 +510,23 @@ def proposed(
     queries = np.stack([vectors[text] for _, text in flat])
     found = memory.search_many(queries, k=k, namespace=namespace, as_of=as_of, floor=floor)
     best: list[dict[str, Near]] = [{} for _ in asks]
+    first: list[set[str]] = [set() for _ in asks]
     for (number, text), hits in zip(flat, found, strict=True):
-        for hit in hits:
+        named: list[Hit] = []
+        if by_name and as_of is None and len(hits) == k:
+            named = memory.search_named(text, vectors[text], k=k, namespace=namespace, floor=floor)
+            first[number].update(hit.edit.id for hit in (hits[0], *named))
+        for hit in (*hits, *named):
             known = best[number].get(hit.edit.id)
             if not asks[number].fits(text, hit.edit):
                 continue
             if known is None or hit.score > known[1].score:
                 best[number][hit.edit.id] = text, hit
-    return [sorted(one.values(), key=_nearness)[:k] for one in best]
+    kept = [
+        sorted(one.values(), key=lambda near: (near[1].edit.id not in before, _nearness(near)))[:k]
+        for one, before in zip(best, first, strict=True)
+    ]
+    return [sorted(some, key=_nearness) for some in kept]
 
 
 def _nearness(near: Near) -> tuple[float, int]:
