@@ -87,7 +87,8 @@ def names_within(text: str) -> set[str]:
         for end in range(start + 1, min(start + _LONGEST_NAME, len(words)) + 1):
             if large[start] or large[end - 1]:
                 name = " ".join(words[start:end]).strip(_AROUND_NAMES)
-                found.update(map(normalise, (name, name.strip("()[]"), name.removesuffix("'s").removesuffix("’s"))))
+                for form in (name, name.strip("()[]")):
+                    found.update(map(normalise, (form, form.removesuffix("'s").removesuffix("’s"))))
     return found - {""}
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memedit.parsing import LONGEST, askings, normalise, parse, parse_question
+from memedit.parsing import LONGEST, askings, names_within, normalise, parse, parse_question
 from memedit.relations import fill, relations
 
 
@@ -212,3 +212,28 @@ def test_a_wording_that_the_target_must_bear_out(text: str, relation: str | None
     found = parse(text)
     assert found.relation == relation
     assert found.statement == text
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Who runs Acme?", ["acme"]),
+        ("who runs acme inc.", ["acme", "acme inc"]),
+        ("Who founded Acme Inc.?", ["acme inc"]),
+        ("What is Ann Lo's job?", ["ann lo"]),
+        ("The editor (Ann Lo’s cousin) of “The New York Times”", ["ann lo", "new york times"]),
+        ("Is Washington, D.C. larger than Łódź?", ["washington, d.c", "łódź"]),
+        ("Did Leonardo da Vinci paint it?", ["leonardo da vinci"]),
+        ("Who owns Erasmus (band)?", ["erasmus (band)", "erasmus"]),
+        ("What of the 3rd Battalion of the King's Own?", ["3rd battalion of the king's own"]),
+    ],
+)
+def test_names_that_stand_in_a_text(text: str, names: list[str]) -> None:
+    found = names_within(text)
+    assert found >= {normalise(name) for name in names}
+
+
+def test_words_without_a_capital_are_no_names_beside_such_as_have_one() -> None:
+    assert "capital" not in names_within("What is the capital of Nod?")
+    assert names_within("") == names_within(" ? ") == set()
+    assert len(names_within("Word " * 5_000)) == 8
