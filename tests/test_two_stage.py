@@ -18,7 +18,7 @@ from memedit import EditMemory, Message
 from memedit.edits import Decision, Draft
 from memedit.encoders.letters import Letters
 from memedit.errors import InputError
-from memedit.scope import scopes
+from memedit.scope import scopes, two_stage
 from memedit.scope._calibration import Calibration, TwoStageCalibration, load_two_stage
 from memedit.scope.two_stage import MULTILINGUAL, TwoStage, asks_backwards
 
@@ -178,6 +178,18 @@ def test_an_edit_that_the_question_names_is_judged_though_others_are_nearer(cali
         memory.remove(right.edit.id)
         decision = gate(calibration).decide(user(question), memory)
         assert [hit.edit.id for hit in decision.candidates] == [hit.edit.id for hit in nearest]
+
+
+def test_in_a_large_memory_a_name_finds_what_the_index_does_not_meet(
+    calibration: Path, memory: EditMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EditMemory, "search_many", lambda self, queries, **_: [[] for _ in queries])
+    question = user("Who is the CEO of Acme?")
+    for large, there in ((100, False), (1, True)):
+        monkeypatch.setattr(two_stage, "LARGE", large)
+        decision = gate(calibration).decide(question, memory)
+        assert [hit.edit.subject for hit in decision.hits] == ["Acme"] * there
+        assert not gate(calibration).decide(user("Who is the CEO of Initech?"), memory).candidates
 
 
 def _drafts(count: int) -> list[Any]:

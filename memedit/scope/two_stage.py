@@ -52,6 +52,8 @@ LIKELY = 0.5
 """Probability from which an edit is in scope that is asked backwards in a known wording."""
 OTHERWISE = 0.1
 """Probability that an edit has at most whose words ask for another relation than the edit is of."""
+LARGE = 5_000
+"""Edits from which those that a question names are looked up, whatever is near: their vectors are searched in part."""
 KNOWN = 16
 """Edits near a conversation whose names are looked for in it."""
 
@@ -221,7 +223,7 @@ class TwoStage:
                     floor=-1.0 if self._unfloored else floor,
                     namespace=namespace,
                     as_of=as_of,
-                    by_name=True,
+                    by_name="always" if self._size(memory, namespace) >= LARGE else "crowded",
                 )
                 near |= dict(zip(some, found, strict=True))
         asks: list[tuple[int, str, Hit]] = []
@@ -495,12 +497,13 @@ def proposed(
     floor: float = -1.0,
     namespace: str = DEFAULT_NAMESPACE,
     as_of: datetime | int | None = None,
-    by_name: bool = False,
+    by_name: Literal["never", "crowded", "always"] = "never",
 ) -> list[list[Near]]:
     """For each conversation's texts the `k` nearest edits, each once, with the text that it is nearest to.
 
-    `by_name`: where more than `k` may be near a text, those whose subject it names come before all but the nearest. In
-    a large memory others are nearer by chance.
+    `by_name`: whether edits whose subject a text names come before all but the nearest; "crowded": where more than `k`
+    may be near it. In a large memory others are nearer by chance, and the index, which looks at a part of the rows,
+    may not meet the nearest.
     """
     import numpy as np
 
@@ -510,23 +513,24 @@ def proposed(
     queries = np.stack([vectors[text] for _, text in flat])
     found = memory.search_many(queries, k=k, namespace=namespace, as_of=as_of, floor=floor)
     best: list[dict[str, Near]] = [{} for _ in asks]
-    first: list[set[str]] = [set() for _ in asks]
+    by_their_name: list[set[str]] = [set() for _ in asks]
     for (number, text), hits in zip(flat, found, strict=True):
         named: list[Hit] = []
-        if by_name and as_of is None and len(hits) == k:
+        if as_of is None and (by_name == "always" or (by_name == "crowded" and len(hits) == k)):
             named = memory.search_named(text, vectors[text], k=k, namespace=namespace, floor=floor)
-            first[number].update(hit.edit.id for hit in (hits[0], *named))
+            by_their_name[number].update(hit.edit.id for hit in named)
         for hit in (*hits, *named):
             known = best[number].get(hit.edit.id)
             if not asks[number].fits(text, hit.edit):
                 continue
             if known is None or hit.score > known[1].score:
                 best[number][hit.edit.id] = text, hit
-    kept = [
-        sorted(one.values(), key=lambda near: (near[1].edit.id not in before, _nearness(near)))[:k]
-        for one, before in zip(best, first, strict=True)
-    ]
-    return [sorted(some, key=_nearness) for some in kept]
+    made = []
+    for one, names in zip(best, by_their_name, strict=True):
+        near = sorted(one.values(), key=_nearness)
+        rest = sorted(near[1:], key=lambda pair: pair[1].edit.id not in names)  # the sort keeps the order among equals
+        made.append(sorted([*near[:1], *rest][:k], key=_nearness))
+    return made
 
 
 def _nearness(near: Near) -> tuple[float, int]:
