@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -145,9 +146,7 @@ class Planner:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         follows = np.asarray(self.config["follows"], np.float32)
-        for before, hop in enumerate(self.hops, 1):
-            strange = [after for after, next_ in enumerate(self.hops, 1) if _strange(hop, next_)]
-            follows[before, strange] -= STRANGE
+        follows[1:, 1:] -= STRANGE * strange(self.hops)
         return session, tokenizer, follows
 
     def scores(self, question: str) -> tuple[Floats, Floats, list[tuple[int, int]]] | None:
@@ -193,14 +192,17 @@ class Planner:
         return Reading(tuple(plans), several, sure, single)
 
 
-def _strange(hop: Hop, after: Hop) -> bool:
-    """Whether the answer to a hop is a place and what is asked of it next is of a person or work, or vice versa."""
+def strange(hops: Sequence[Hop]) -> NDArray[np.bool_]:
+    """(n, n): whether a hop's answer is a place and the next hop asks of a person or work, or the other way round."""
     known = relations()
-    answers = {known[name].target_type for name in hop.names if name in known}
-    asked = {known[name].subject_type for name in after.names if name in known}
-    if not answers or not asked:
-        return False
-    return (answers <= _PLACES and asked <= _PERSONS_AND_WORKS) or (answers <= _PERSONS_AND_WORKS and asked <= _PLACES)
+    told = [[known[name] for name in hop.names if name in known] for hop in hops]
+
+    def all_in(kinds: frozenset[str], side: str) -> NDArray[np.bool_]:
+        return np.array([bool(each) and all(getattr(one, side) in kinds for one in each) for each in told])
+
+    place, other = (all_in(kinds, "target_type") for kinds in (_PLACES, _PERSONS_AND_WORKS))
+    of_place, of_other = (all_in(kinds, "subject_type") for kinds in (_PLACES, _PERSONS_AND_WORKS))
+    return np.outer(place, of_other) | np.outer(other, of_place)
 
 
 def best_chains(

@@ -15,7 +15,7 @@ from test_training_scope import SOURCES as SCOPE
 
 from memedit import planning
 from memedit.errors import ModelError
-from memedit.planning import Hop, Planner, _strange, best_chains, best_names, load_planner
+from memedit.planning import Hop, Planner, best_chains, best_names, load_planner, strange
 from memedit.relations import relations
 from memedit.training import planner as training
 from memedit.training.planner_text import (
@@ -100,19 +100,19 @@ def test_training_scores_chains_as_decoding_does() -> None:
 
 
 def test_what_is_asked_of_persons_is_not_asked_of_a_place() -> None:
-    def hop(name: str) -> Hop:
-        return Hop((name,), "")
+    def odd(before: str, after: str) -> bool:
+        return bool(strange([Hop((before,), ""), Hop((after,), "")])[0, 1])
 
     steps = [("citizenship", "author"), ("country_of_origin", "country_of_origin"), ("author", "capital")]
-    assert all(_strange(hop(before), hop(after)) for before, after in steps)
+    assert all(odd(*step) for step in steps)
     steps = [("author", "citizenship"), ("citizenship", "capital"), ("sport", "country_of_origin")]
-    assert not any(_strange(hop(before), hop(after)) for before, after in steps)
-    assert not _strange(Hop((), "What is {subject} known for?"), hop("capital"))
+    assert not any(odd(*step) for step in steps)
+    assert not strange([Hop((), "What is {subject} known for?"), Hop(("capital",), "")]).any()
 
     reading = load_planner().read("What is the continent of the country of origin of Zoltan Perry's sport?")
     likely = [plan for plan in reading.plans if plan.probability > 0.03]
     assert likely
-    assert not any(_strange(*step) for plan in likely for step in itertools.pairwise(plan.hops))
+    assert not any(strange(step)[0, 1] for plan in likely for step in itertools.pairwise(plan.hops))
 
 
 def test_a_name_is_cut_out_without_its_quotation_marks() -> None:
