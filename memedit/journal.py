@@ -327,7 +327,9 @@ class Journal:
             return list(connection.scalars(_NAMED, {"name": name}))
 
     def naming(self, namespace: str, names: Iterable[int], most: int) -> list[int]:
-        """The seqs of the live edits whose subject, or one of its aliases, has one of these hashes: the `most` newest.
+        """The seqs of the live edits whose subject, or one of its aliases, has one of these hashes; rising.
+
+        Of each name the `most` newest: there may be a thousand of one, and the only one of another is wanted as well.
 
         The hashes are those of `memedit.memory.about`.
         """
@@ -335,9 +337,8 @@ class Journal:
         with self._reading() as connection:
             number = self._number(connection, namespace)
             for some in chunks(names):
-                newest = naming_live().limit(most)
-                found.update(connection.scalars(newest, {"names": some, "number": number}))
-        return sorted(found, reverse=True)[:most]
+                found.update(connection.scalars(naming_live(), {"names": some, "number": number, "most": most}))
+        return sorted(found)
 
     def keys(self, edit_seqs: Iterable[int]) -> dict[int, list[str]]:
         """The key texts of each edit, the statement first; purged edits and other records are missing."""

@@ -545,7 +545,7 @@ class EditMemory:
         """Of the current edits whose subject or alias stands in a text, the `k` nearest to its (dimension,) vector.
 
         `search` finds what is nearest; where many edits are near, the one that is asked for by name may not be among
-        the nearest. Of a name with more than MOST_NAMED edits the newest are looked at.
+        the nearest. Of a name with more than MOST_NAMED edits the newest so many are looked at.
         """
         from memedit.parsing import names_within
 
@@ -554,11 +554,11 @@ class EditMemory:
         seqs = self.journal.naming(namespace, names, MOST_NAMED) if names else []
         at = self.journal.now()
         edits = {edit.seq: edit for edit in self.journal.find(seqs=seqs, at=at)} if seqs else {}
-        kept = [seq for seq, edit in edits.items() if edit.state == "current" and edit.kind == "fact"]
+        kept = [seq for seq in seqs if seq in edits and edits[seq].state == "current" and edits[seq].kind == "fact"]
         kept = [seq for seq in kept if seq not in self.left_out]
         if not kept:
             return []
-        found = self._index(namespace).scan(vector[None], sorted(kept), k, floor)[0]
+        found = self._index(namespace).scan(vector[None], kept, k, floor)[0]
         keys = self.journal.keys(seq for seq, _, _ in found)
         return [
             Hit(edit=edits[seq], score=score, key=keys[seq][number] if number < len(keys[seq]) else "")

@@ -137,14 +137,17 @@ def keys_of() -> sa.Select[Any]:
 
 @functools.cache
 def naming_live() -> sa.Select[Any]:
-    """Seqs of the live edits of the namespace `number` whose subject or alias has one of the hashes `names`."""
+    """Seqs of the live edits of the namespace `number` whose subject or alias has one of the hashes `names`; of each
+    name the `most` newest."""
     wanted: Any = sa.bindparam("names", expanding=True)
     named = sa.union(
-        sa.select(record.c.seq).where(record.c.about.in_(wanted)),
-        sa.select(alias.c.seq).where(alias.c.name.in_(wanted)),
+        sa.select(record.c.about.label("name"), record.c.seq).where(record.c.about.in_(wanted)),
+        sa.select(alias.c.name, alias.c.seq).where(alias.c.name.in_(wanted)),
     ).subquery()
-    query = sa.select(state.c.seq).join(named, named.c.seq == state.c.seq)
-    return query.where(state.c.namespace == sa.bindparam("number"), state.c.live == 1).order_by(state.c.seq.desc())
+    place = sa.func.row_number().over(partition_by=named.c.name, order_by=named.c.seq.desc()).label("place")
+    live = sa.select(named.c.seq, place).join(state, named.c.seq == state.c.seq)
+    live_ = live.where(state.c.namespace == sa.bindparam("number"), state.c.live == 1).subquery()
+    return sa.select(live_.c.seq).where(live_.c.place <= sa.bindparam("most"))
 
 
 @functools.cache

@@ -311,6 +311,17 @@ def test_edits_are_searched_among_those_that_a_text_names(memory: EditMemory) ->
     assert found("What is the capital of Nod?") == ["The currency of Nod is the shell"]
 
 
+def test_a_name_of_many_edits_does_not_hide_another(memory: EditMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memedit.memory.MOST_NAMED", 2)
+    memory.add("Ann Lo is fond of Nod", subject="Ann Lo", target="Nod")
+    for number in range(5):
+        memory.add(f"Nod has {number} gates", subject="Nod", target=f"{number} gates")
+    text = "Does Ann Lo live in Nod?"
+    found = memory.search_named(text, memory.encoder.encode([text])[0], k=9)
+    said = {hit.edit.statement for hit in found}
+    assert said == {"Ann Lo is fond of Nod", "Nod has 3 gates", "Nod has 4 gates"}
+
+
 def test_search_finds_each_edit_once_by_its_best_key(memory: EditMemory) -> None:
     edit = memory.add("The CEO of Acme is Dana Li", aliases=["Acme Corp", "Acme Inc"]).edit
     memory.add("Bolts are made of steel")
