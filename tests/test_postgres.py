@@ -47,6 +47,8 @@ def test_a_day_in_its_life(url: str) -> None:
         second = memory.add("Acme's CEO is Bo Chen").edit
         assert memory.get(first.id[:8]).superseded_by == second.id
         assert [hit.edit.id for hit in memory.search("CEO of Acme", k=3)] == [second.id]
+        asked = "Who runs Acme?"
+        assert [hit.edit.id for hit in memory.search_named(asked, memory.encoder.encode([asked])[0])] == [second.id]
         assert [edit.id for edit in memory.list(as_of=1)] == [first.id]
         assert [hit.edit.id for hit in memory.search("CEO of Acme", as_of=1)] == [first.id]
         memory.undo(last=1)
