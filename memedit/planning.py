@@ -43,7 +43,7 @@ _PERSONS_AND_WORKS = frozenset(
     }
 )
 STRANGE = 4.0
-"""Nats against a relation of persons or works that is asked of a place, or the other way round.
+"""Nats against a step that a question hardly means (`strange`).
 
 What was learnt of one relation following another is little; of the 4,229 steps in MQuAKE-CF-3k 3 are such.
 """
@@ -193,7 +193,12 @@ class Planner:
 
 
 def strange(hops: Sequence[Hop]) -> NDArray[np.bool_]:
-    """(n, n): whether a hop's answer is a place and the next hop asks of a person or work, or the other way round."""
+    """(n, n): whether a question hardly means one hop and then the other.
+
+    Either what the first leads to is a place and the next asks of a person or work, or the other way round; or the next
+    leads nowhere new: it is the first again, or its inverse, where that is between unlike kinds ("the continent of the
+    continent", "who holds the office that she holds"; a mother's mother is somebody else).
+    """
     known = relations()
     told = [[known[name] for name in hop.names if name in known] for hop in hops]
 
@@ -202,7 +207,16 @@ def strange(hops: Sequence[Hop]) -> NDArray[np.bool_]:
 
     place, other = (all_in(kinds, "target_type") for kinds in (_PLACES, _PERSONS_AND_WORKS))
     of_place, of_other = (all_in(kinds, "subject_type") for kinds in (_PLACES, _PERSONS_AND_WORKS))
-    return np.outer(place, of_other) | np.outer(other, of_place)
+    found = np.outer(place, of_other) | np.outer(other, of_place)
+    places: dict[str, list[int]] = {}
+    for at, hop in enumerate(hops):
+        for name in hop.names:
+            places.setdefault(name, []).append(at)
+    for at, each in enumerate(told):
+        if each and all(one.subject_type != one.target_type for one in each):
+            nowhere = {name for one in each for name in (one.name, one.inverse)}
+            found[at, [back for name in nowhere for back in places.get(name or "", ())]] = True
+    return found
 
 
 def best_chains(
