@@ -431,7 +431,7 @@ def test_auto_asks_who_foresees_several_hops_where_the_scope_saw_none(
         def with_retriever(self, retrieve: Retriever) -> Foresees:
             return Foresees(self.back, retrieve)
 
-        def foresees(self, question: str) -> bool:
+        def foresees(self, question: str, in_scope: bool) -> bool:
             return question.endswith("moon?")
 
     from memedit.answerers import auto
@@ -451,7 +451,7 @@ def test_auto_asks_no_planner_where_the_wording_says_it_all(
 ) -> None:
     from memedit.answerers.planned import Planned
 
-    monkeypatch.setattr(Planned, "foresees", lambda self, question: True)
+    monkeypatch.setattr(Planned, "foresees", lambda self, question, in_scope: True)
     memory.add("The mother of Ann Lo is Bea Lo", aliases=["Ann Lo Quist"], namespace="kin")
     asked = ("The mother of Ann Lo Quist is", "Of Ann Lo or Bea Lo: who is older?")
     for style, first in (("completion", "counterfactual"), ("chat", "ike")):

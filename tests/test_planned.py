@@ -281,6 +281,10 @@ def test_it_foresees_several_hops_and_aliases_that_the_memory_keeps(memory: Edit
     assert planned.foresees("Who is the spouse of the author of The Mauve Ledger?")
     assert not Planned().foresees("What is the capital of Marxland?")
     assert not Planned(planner="chat").foresees("Who is the spouse of the author of The Mauve Ledger?")
+    # Where a fact answers the question by itself, its words must leave hardly a doubt.
+    assert planned.foresees("Who is the spouse of the author of The Mauve Ledger?", in_scope=True)
+    assert planned.foresees("What is the country Mira Lo is from?")
+    assert not planned.foresees("What is the country Mira Lo is from?", in_scope=True)
 
 
 def test_other_namespaces_and_times_are_other_memories(memory: EditMemory, ask: Ask) -> None:

@@ -132,8 +132,8 @@ class Auto:
         if decision.label != "multi_hop":
             if not known or not self._holds_facts():
                 return []
-            question = decision.query or last_user(messages)
-            seen = [name for name in known if getattr(self._made(name), "foresees", _never)(question)]
+            asked = decision.query or last_user(messages), decision.in_scope
+            seen = [name for name in known if getattr(self._made(name), "foresees", _never)(*asked)]
             return [Choice(name, "it foresees the hops") for name in seen]
         why, chats = "the question takes several hops", model is None or model.style == "chat"
         reasons = {"mello": f"{why}, and the model chats" if model else f"{why}, if the model chats"}
@@ -159,7 +159,7 @@ class Auto:
         return Choice("ike", "a fact is in scope")
 
 
-def _never(question: str) -> bool:
+def _never(question: str, in_scope: bool) -> bool:
     return False
 
 
