@@ -42,7 +42,8 @@ def declarative(question: str, subject: str, target: str) -> str | None:
     opening = _OPENING.match(bare)
     if opening is None:
         if found := _ASKED_AT_THE_END.fullmatch(bare):
-            return f"{found['said']}the {found['kind']} {target}"
+            said = found["said"] if bare.startswith(subject) else re.sub(r"^The\b", "the", found["said"])
+            return f"The {found['kind']} that {said}is {target}"
         found = _OPEN_AT_THE_END.fullmatch(bare)
         return f"{found['said']} {target}" if found else None
     if found := _NAMED.fullmatch(bare):
