@@ -9,6 +9,9 @@ model needs and its context holds.
 A chat model that is asked by an alias is told whose name it is; what else would tell it that the fact is meant? One
 that completes text reads a fact that was written as a question and its answer as a sentence (`declarative.py`).
 
+A model whose probabilities are at hand can be made to heed the facts more than it does by itself: what the question
+alone makes likely is then held against a token (`emphasis`; `memedit/models/_heeding.py`).
+
 A fact that an earlier turn of the conversation contradicts is said to have changed since: a chat model is told so, and
 one that completes text reads the fact behind those turns rather than in front of them.
 
@@ -31,6 +34,7 @@ from memedit.answerers import Retriever
 from memedit.answerers._named import by_subject
 from memedit.declarative import plainly
 from memedit.edits import Decision, Edit, Hit, Message
+from memedit.errors import InputError
 from memedit.models import BaseModel
 from memedit.parsing import normalise
 from memedit.prompts import prompt
@@ -63,6 +67,9 @@ class Ike:
     """Share of the model's context, in (0, 1], that all but the reply may fill."""
     most_tokens: int = 2000
     """Tokens that facts and demonstrations may take however long the context is."""
+    emphasis: float | None = None
+    """How much more than by itself the model is made to heed the facts, from 0 on; None: what the model says it needs.
+    Nothing where a chain sends the messages itself."""
     retrieve: Retriever | None = field(default=None, compare=False, repr=False)
     """What tells which earlier turns asked about a fact; None: none is looked for."""
     name: str = field(default="ike", init=False)
@@ -85,9 +92,11 @@ class Ike:
         trace: list[dict[str, object]],
         **parameters: Any,
     ) -> Iterator[str]:
-        prepared, step = self.prepared(as_resolved(messages, decision, model), decision.hits, model, memory)
+        asked = as_resolved(messages, decision, model)
+        prepared, step = self.prepared(asked, decision.hits, model, memory)
+        heeding = self._heeding(asked, model)
         trace.append(step)
-        return model.stream(prepared, **parameters)
+        return model.stream(prepared, **{**heeding, **parameters})
 
     async def astream(
         self,
@@ -101,8 +110,9 @@ class Ike:
         # In a thread: drawing demonstrations encodes and reads the database, which must not hold up the loop.
         asked = as_resolved(messages, decision, model)
         prepared, step = await asyncio.to_thread(self.prepared, asked, decision.hits, model, memory)
+        heeding = self._heeding(asked, model)
         trace.append(step)
-        async for piece in model.astream(prepared, **parameters):
+        async for piece in model.astream(prepared, **{**heeding, **parameters}):
             yield piece
 
     def prepared(
@@ -140,6 +150,22 @@ class Ike:
             place = _asked_at(prepared)
             prepared.insert(place, Message("system", _facts(lines[hit] for hit in changed)))
         return prepared, step
+
+    def _heeding(self, asked: Sequence[Message], model: BaseModel) -> dict[str, Any]:
+        """The parameters that make a model heed the facts more, of a conversation without them.
+
+        Raises InputError where that is asked of a model that does not show its probabilities.
+        """
+        own: float | None = getattr(model, "emphasis", None)
+        wanted = own if self.emphasis is None else self.emphasis
+        if not wanted:
+            return {}
+        if own is None:
+            raise InputError(
+                f"{model.name} does not show its probabilities, so that facts cannot be emphasised; leave `emphasis` "
+                "out, or use a model on this machine (hf:NAME, pocket)"
+            )
+        return {"against": asked, "emphasis": wanted}
 
     def _contradicts_turn(self, messages: Sequence[Message], hit: Hit) -> bool:
         """Whether an earlier exchange is about this fact, as the scope judges it, and does not say what the fact says.

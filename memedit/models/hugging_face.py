@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # torch and transformers are imported late: together they cos
     import torch
     from numpy.typing import NDArray
 
+    from memedit.models._heeding import Heeding
     from memedit.weights.language_model import LanguageModel, Request
 
 _MARKER = "\u27e6what is said\u27e7"
@@ -45,6 +46,8 @@ PARAMETERS: dict[str, Any] = {
     "repetition_penalty": None,
     "seed": None,
     "stop": None,  # a string or strings at which the reply ends, themselves left out
+    "against": None,  # the same conversation without the facts in front: these then count for more (`_heeding.py`)
+    "emphasis": 0.5,  # with `against`: by how much
 }
 
 
@@ -53,11 +56,14 @@ class HuggingFace:
 
     `device` is "cuda" or "mps" where there is one, else "cpu"; `dtype` is float32 on the CPU, else what the weights are
     stored in. Parameters of a call: max_new_tokens, temperature (0, the default, is greedy), top_k, top_p, min_p,
-    repetition_penalty, seed, stop.
+    repetition_penalty, seed, stop, against, emphasis.
 
     Raises ModelError where the model cannot be loaded, or is no causal language model; InputError for a parameter that
     is not known; ModelError for a conversation longer than the model's context.
     """
+
+    emphasis = 0.0
+    """How much more than by itself it should heed facts in front of a question; a small model needs some."""
 
     def __init__(self, name: str, *, device: str | None = None, dtype: str | None = None) -> None:
         import torch
@@ -129,7 +135,8 @@ class HuggingFace:
         stops = [given["stop"]] if isinstance(given["stop"], str) else list(given["stop"] or ())
         if self.style == "completion":
             stops.append("\n")
-        return _until(stops, self._pieces(self._tokens(prompt, limit, given)))
+        heeding = self._heeding(prompt, limit, given) if given["against"] is not None else None
+        return _until(stops, self._pieces(self._tokens(prompt, limit, given, heeding)))
 
     def astream(self, messages: Sequence[Message], **parameters: Any) -> AsyncIterator[str]:
         return in_thread(self.stream(messages, **parameters))
@@ -217,31 +224,33 @@ class HuggingFace:
         text: str = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=not reply)
         return text
 
-    def _tokens(self, prompt: list[int], limit: int, given: dict[str, Any]) -> Iterator[int]:
+    def _heeding(self, prompt: list[int], limit: int, given: dict[str, Any]) -> Heeding:
+        from memedit.models._heeding import Heeding
+
+        emphasis = float(given["emphasis"])
+        if emphasis < 0:
+            raise InputError(f"emphasis must be 0 (none) or more, not {emphasis}")
+        question = self._prompt(given["against"], limit)
+        return Heeding(prompt, question, _Reading(self._model, self.device), emphasis=emphasis, ends=self._ends)
+
+    def _tokens(
+        self, prompt: list[int], limit: int, given: dict[str, Any], heeding: Heeding | None = None
+    ) -> Iterator[int]:
         """New tokens one by one, up to `limit`, the model's end mark or the end of its context."""
         import torch
 
         choose = _chooser(given, torch.device(self.device))
         limit = min(limit, (self.context_tokens or len(prompt) + limit) - len(prompt))
-        sequence = torch.tensor([prompt], device=self.device)
-        step, cache = sequence, None
+        reading, unread = _Reading(self._model, self.device), prompt
         for _ in range(limit):
-            with torch.inference_mode():
-                # The mask says "all of it": without it some models take a repeated pad token for padding.
-                out = self._model(
-                    input_ids=step,
-                    attention_mask=torch.ones_like(sequence),
-                    past_key_values=cache,
-                    use_cache=True,
-                )
-                token = choose(sequence, out.logits[:, -1, :].float())
+            scores = reading.read(unread)
+            token = choose(reading.sequence, scores if heeding is None else heeding(scores))
             if token in self._ends:
                 return
             yield token
-            drawn = torch.tensor([[token]], device=self.device)
-            sequence = torch.cat([sequence, drawn], dim=1)
-            cache = getattr(out, "past_key_values", None)
-            step = drawn if cache is not None else sequence  # a model without such a cache reads it all again
+            if heeding is not None:
+                heeding.drew(token)
+            unread = [token]
 
     def _pieces(self, tokens: Iterator[int]) -> Iterator[str]:
         """Tokens as text, as soon as it is whole: half a character waits for its other half."""
@@ -346,6 +355,35 @@ def render_completion(messages: Sequence[Message]) -> str:
         else:
             parts.append(f"{text}\n")
     return "".join(parts)
+
+
+class _Reading:
+    """A model reading on, token by token; what it has read stays in its cache."""
+
+    def __init__(self, model: Any, device: str) -> None:
+        import torch
+
+        self._model, self._cache = model, None
+        self.sequence = torch.zeros((1, 0), dtype=torch.long, device=device)
+        """(1, length): all that was read."""
+
+    def read(self, tokens: Sequence[int]) -> torch.Tensor:
+        """(1, vocabulary) float32 scores of the token behind `tokens`, which stand behind all that was read before."""
+        import torch
+
+        with torch.inference_mode():
+            step = torch.tensor([tokens], device=self.sequence.device)
+            self.sequence = torch.cat([self.sequence, step], dim=1)
+            # The mask says "all of it": without it some models take a repeated pad token for padding.
+            out = self._model(
+                input_ids=step if self._cache is not None else self.sequence,  # some models have no such cache
+                attention_mask=torch.ones_like(self.sequence),
+                past_key_values=self._cache,
+                use_cache=True,
+            )
+            self._cache = getattr(out, "past_key_values", None)
+            scores: torch.Tensor = out.logits[:, -1, :].float()
+        return scores
 
 
 def _chooser(given: dict[str, Any], device: torch.device) -> Any:

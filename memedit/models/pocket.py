@@ -35,6 +35,7 @@ class Pocket(HuggingFace):
     """The shipped model, or the one in `folder`. Raises ModelError where its files are missing."""
 
     demonstrations = 0
+    emphasis = 0.5
 
     def __init__(self, folder: str | None = None) -> None:
         with pocket_folder(folder) as path:
