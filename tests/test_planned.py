@@ -203,6 +203,50 @@ def test_where_a_likelier_reading_has_an_answer_another_must_begin_with_an_edit(
     assert ask(*plans, replies=replies, edit_bonus=0.0)[0].text == "Sylvania"
 
 
+PLAYS = Hop(("position_played",), "What is the playing position of {subject}?")
+SPORT = Hop(("sport",), "What is the sport of {subject}?")
+FROM = Hop(("country_of_origin",), "What is the country of origin of {subject}?")
+BY_POSITION, OUTRIGHT = Plan("Ann Roe", (PLAYS, SPORT, FROM), 0.5), Plan("Ann Roe", (SPORT, FROM), 0.1)
+MADE_UP = {
+    **REPLIES,
+    "What is the playing position of Ann Roe?": "quarterback",
+    "What is the sport of Ann Roe?": "baseball",
+    "What is the sport of quarterback?": "American football",
+    "What is the country of origin of baseball?": "the United States",
+    "What is the country of origin of sumo?": "Japan",
+}
+
+
+def test_an_edit_behind_a_name_that_the_model_made_up_is_not_reached(memory: EditMemory, ask: Ask) -> None:
+    memory.add("The sport of quarterback is sumo", relation="sport", subject="quarterback")
+    answer, model = ask(BY_POSITION, OUTRIGHT, replies=MADE_UP)
+    assert answer.base_untouched
+    assert asked(model)[-1] == QUESTION
+    left = [step for step in hops(answer) if "made 'quarterback' up" in str(step.get("left"))]
+    assert [step["hop"] for step in left] == [1, 2]
+    answer, _ = ask(BY_POSITION, OUTRIGHT, replies=MADE_UP, unedited=True)
+    assert (answer.text, answer.edits) == ("the United States", ())
+    # An edit further on is still obeyed, now on the way that the model's own knowledge bears out.
+    memory.add("The country of origin of baseball is Lagado", relation="country_of_origin", subject="baseball")
+    assert ask(BY_POSITION, OUTRIGHT, replies=MADE_UP)[0].text == "Lagado"
+
+
+@pytest.mark.parametrize("own", ["American football", "football", "unknown"])
+def test_a_name_that_the_model_bears_out_or_cannot_tell_of_is_followed(memory: EditMemory, ask: Ask, own: str) -> None:
+    memory.add("The sport of quarterback is sumo", relation="sport", subject="quarterback")
+    replies = {**MADE_UP, "What is the sport of Ann Roe?": own}
+    assert ask(BY_POSITION, OUTRIGHT, replies=replies)[0].text == "Japan"
+
+
+def test_where_the_question_cannot_be_read_without_a_hop_no_more_is_asked(memory: EditMemory, ask: Ask) -> None:
+    memory.add("The sport of quarterback is sumo", relation="sport", subject="quarterback")
+    unlikely = replace(OUTRIGHT, probability=0.04)
+    for plans in ((BY_POSITION,), (BY_POSITION, unlikely)):
+        answer, model = ask(*plans, replies=MADE_UP)
+        assert answer.text == "Japan"
+        assert "What is the sport of Ann Roe?" not in asked(model)
+
+
 def test_without_an_edit_on_the_way_the_base_model_is_left_alone(memory: EditMemory, ask: Ask) -> None:
     memory.add("The capital of Lagado is Balnibarbi", relation="capital")
     replies = {**REPLIES, "Who is the chief executive officer of Acme?": "Dana Li"}

@@ -66,6 +66,8 @@ _NEAR = (
 """Relations that are said in one another's words, and that no subject is likely to have two of."""
 
 
+DOUBT = 0.1
+"""Share of a plan's probability from which a reading without one of its hops casts doubt on that hop's answer."""
 SEVERAL = 0.99
 """Probability of several hops from which the planner is believed where the scope has a fact in it.
 
@@ -162,6 +164,14 @@ class Planned:
         return in_thread(self.stream(messages, decision, model, memory, trace, **parameters))
 
 
+class _MadeUp(Exception):  # noqa: N818 - not an error: another way is taken
+    """A way leads over a name that the base model made up; `rather` is the way without it."""
+
+    def __init__(self, reason: str, rather: Plan) -> None:
+        super().__init__(reason)
+        self.rather = rather
+
+
 @dataclass(frozen=True)
 class _Found:
     """A hop's answer: from an edit, or from the base model."""
@@ -209,6 +219,7 @@ class _Walk:
         self.parameters = parameters
         self.marks = tuple(getattr(model, "special_tokens", ()))
         self.facts = _Facts(settings.retrieve, memory)
+        self._readings: tuple[Plan, ...] = ()
         self._replies: dict[str, str] = {}
         self._worded: dict[str, Edit | None] = {}
 
@@ -220,20 +231,27 @@ class _Walk:
         plans = self._ranked(self._with_known_names(plans, question, decision))
         unedited: str | None = None
         answered = False
-        for plan in plans[: self.settings.attempts]:
+        ways = list(plans[: self.settings.attempts])
+        while ways:
+            plan = ways.pop(0)
             # Where a likelier reading has an answer, another must begin with an edit: with enough of them in memory
             # there is one for whatever name a model makes up on a way that was not meant.
             if answered and not self._edited(plan):
                 continue
             since = len(trace)
-            reached = self._follow(plan, trace)
+            try:
+                reached = self._follow(plan, trace)
+            except _MadeUp as made_up:
+                reached, reason = None, str(made_up)
+                ways = [made_up.rather, *(way for way in ways if way.hops != made_up.rather.hops)]
+            else:
+                reason = "no edit lies on the way" if reached is not None else "a hop found no answer"
             answered = answered or reached is not None
             if reached is not None and any(step.get("edits") for step in trace[since:]):
                 return reached, ""
             if reached is not None and self.settings.unedited and unedited is None:
                 unedited = reached
                 continue
-            reason = "no edit lies on the way" if reached is not None else "a hop found no answer"
             for step in trace[since:]:
                 step["left"] = reason
                 if "edits" in step:
@@ -255,6 +273,7 @@ class _Walk:
                 "plans": [_shown(plan) for plan in reading.plans[:3]],
             }
         )
+        self._readings = reading.plans
         own = suggested(question, reading, self.facts.about, self.settings.floor)
         if own:
             trace.append({"step": "plan", "planner": "memory", "plans": [_shown(plan) for plan in own[:3]]})
@@ -340,7 +359,7 @@ class _Walk:
 
     def _follow(self, plan: Plan, trace: list[dict[str, object]]) -> str | None:
         """The end of the way, a step in the trace for each hop; None where a hop finds no answer."""
-        name = plan.entity
+        name, before = plan.entity, ""
         for number, hop in enumerate(plan.hops, 1):
             question = fill(hop.question, name)
             step: dict[str, object] = {
@@ -357,8 +376,27 @@ class _Walk:
                 return None
             step["from"] = "memory" if found.edit else "model"
             step["edits"] = [found.edit.id] if found.edit else []
-            name = as_line(found.text, self.marks)[:LONGEST_ANSWER]
+            if found.edit and before and (rather := self._doubted(plan, number, before, name)) is not None:
+                raise _MadeUp(f"the model made {name!r} up, as what it says of {before!r} itself shows", rather)
+            name, before = as_line(found.text, self.marks)[:LONGEST_ANSWER], "" if found.edit else name
         return found.text if found else None
+
+    def _doubted(self, plan: Plan, number: int, before: str, name: str) -> Plan | None:
+        """The plan without hop `number` - 1, about `before`, where the base model made up its answer `name`; else None.
+
+        It is asked only where the question may be read so ("the sport that Ann practises", by her position or
+        outright): then the model says the same of `before` itself as of `name`, or does not know `before`.
+        """
+        hops = tuple(hop for at, hop in enumerate(plan.hops, 1) if at != number - 1)
+        likely, hop = plan.probability * DOUBT, plan.hops[number - 1]
+        rather = next((each for each in self._readings if each.hops == hops and each.probability >= likely), None)
+        if rather is None or self.facts.by_relation(before, hop) is not None:
+            return None
+        told = [self._asked(fill(hop.question, of)) for of in (before, name)]
+        if any(reply.casefold().rstrip(".") in _NO_ANSWER for reply in told):
+            return None
+        own, of_name = map(_letters, told)
+        return None if own in of_name or of_name in own else replace(rather, entity=plan.entity)
 
     def _hop(self, name: str, hop: Hop, question: str) -> _Found | None:
         edit = self.facts.by_relation(name, hop) or self._by_wording(name, hop, question)
