@@ -227,7 +227,7 @@ class HuggingFace:
     def _heeding(self, prompt: list[int], limit: int, given: dict[str, Any]) -> Heeding:
         from memedit.models._heeding import Heeding
 
-        emphasis = float(given["emphasis"])
+        emphasis = float(given["emphasis"] or 0.0)
         if emphasis < 0:
             raise InputError(f"emphasis must be 0 (none) or more, not {emphasis}")
         question = self._prompt(given["against"], limit)
