@@ -37,6 +37,7 @@ measure single-counterfact --method $ANSWERING --protocol single --cases "$CASES
 measure single-zsre --method $ANSWERING --dataset zsre:portability+train --protocol single --untrained \
     --cases "$(least "$CASES" 349)" --side-effects 0
 measure weights-counterfact --method "base,$CHANGING" --protocol single --cases "$WEIGHTS" --side-effects 0
+measure weights-rome --method base,rome --protocol single --cases "$((3 * WEIGHTS))" --side-effects 0
 
 # Both published parts together have 13,031 subjects, enough for the largest memory.
 for edits in $SIZES $LARGEST; do
