@@ -144,9 +144,10 @@ def naming_live() -> sa.Select[Any]:
         sa.select(record.c.about.label("name"), record.c.seq).where(record.c.about.in_(wanted)),
         sa.select(alias.c.name, alias.c.seq).where(alias.c.name.in_(wanted)),
     ).subquery()
+    # Each looked up by itself: joined, SQLite goes through all live edits of the namespace and looks for their names.
+    lives = sa.select(state.c.live).where(state.c.seq == named.c.seq, state.c.namespace == sa.bindparam("number"))
     place = sa.func.row_number().over(partition_by=named.c.name, order_by=named.c.seq.desc()).label("place")
-    live = sa.select(named.c.seq, place).join(state, named.c.seq == state.c.seq)
-    live_ = live.where(state.c.namespace == sa.bindparam("number"), state.c.live == 1).subquery()
+    live_ = sa.select(named.c.seq, place).where(lives.scalar_subquery() == 1).subquery()
     return sa.select(live_.c.seq).where(live_.c.place <= sa.bindparam("most"))
 
 

@@ -18,7 +18,8 @@ import pytest
 
 from memedit.edits import Draft
 from memedit.errors import InputError, JournalError, NotFoundError
-from memedit.memory import LONGEST_STATEMENT, EditMemory
+from memedit.memory import LONGEST_STATEMENT, EditMemory, about
+from memedit.rules import naming_live
 from memedit.schema import to_micros
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -309,6 +310,33 @@ def test_edits_are_searched_among_those_that_a_text_names(memory: EditMemory) ->
     assert found("What is the capital of Nod?", k=1) == ["The capital of Nod is Ur"]
     memory.remove(old.edit.id)
     assert found("What is the capital of Nod?") == ["The currency of Nod is the shell"]
+
+
+def test_looking_names_up_is_as_much_work_in_a_large_memory_as_in_a_small_one(tmp_path: Path) -> None:
+    steps = []
+    for size in (200, 4000):
+        with EditMemory.open(tmp_path / str(size), encoder="letters", store="exact") as memory:
+            memory.add_many(
+                Draft(statement=f"The CEO of Firm {at} is Ann {at}", subject=f"Firm {at}") for at in range(size)
+            )
+            names = [about("default", f"firm {at}") for at in range(0, 200, 20)]
+            with memory.journal._reading() as connection:
+                number = memory.journal._number(connection, "default")
+                raw = connection.connection.driver_connection
+                assert raw is not None
+                count = 0
+
+                def tick() -> int:
+                    nonlocal count
+                    count += 1
+                    return 0
+
+                raw.set_progress_handler(tick, 1)
+                found = connection.scalars(naming_live(), {"names": names, "number": number, "most": 64}).all()
+                raw.set_progress_handler(None, 0)
+            assert len(found) == len(names)
+            steps.append(count)
+    assert steps[1] < 2 * steps[0]
 
 
 def test_a_name_of_many_edits_does_not_hide_another(memory: EditMemory, monkeypatch: pytest.MonkeyPatch) -> None:
