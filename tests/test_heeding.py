@@ -13,6 +13,7 @@ from memedit.answerers.ike import Ike
 from memedit.edits import Decision, Hit, Message
 from memedit.errors import InputError
 from memedit.memory import EditMemory
+from memedit.models import BaseModel
 from memedit.models._heeding import PLAUSIBLE, WAVERS, Heeding
 from memedit.models.pocket import Pocket
 from memedit.models.scripted import Scripted
@@ -136,8 +137,8 @@ def test_ike_emphasises_where_the_model_says_so_or_is_told(tmp_path: Path, pocke
     edit = memory.add("The cause of death of Mira Lo is ovarian cancer").edit
     decision = Decision(query=ASKED[0].content, hits=(Hit(edit=edit, score=1.0),))
 
-    def said(answerer: Ike, model: object) -> str:
-        return "".join(answerer.stream(ASKED, decision, model, memory, []))  # type: ignore[arg-type]
+    def said(answerer: Ike, model: BaseModel) -> str:
+        return "".join(answerer.stream(ASKED, decision, model, memory, []))
 
     assert said(Ike(), pocket) == "ovarian cancer"
     assert said(Ike(emphasis=0.0), pocket) != "ovarian cancer"

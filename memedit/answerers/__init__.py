@@ -7,8 +7,8 @@ with a default where it does not:
 
     wants       decision labels besides "single" for which it is asked (`wanted`)
     kinds       kinds of edit, besides facts, that it serves (`serving`)
-    foresees    whether it sees several hops in a question (and whether a fact is in scope); for `auto`, where the
-                scope sees none
+    foresees    given a question and whether a fact is in its scope: whether it sees several hops; for `auto`, where
+                the scope sees none
     with_retriever   that it looks further into the memory while it answers (`Retrieving`)
 
 Settings of an answerer are its fields, and may stand in its name: `mello:published=true`,

@@ -393,7 +393,7 @@ class _Walk:
         if rather is None or self.facts.by_relation(before, hop) is not None:
             return None
         told = [self._asked(fill(hop.question, of)) for of in (before, name)]
-        if any(reply.casefold().rstrip(".") in _NO_ANSWER for reply in told):
+        if not all(map(_tells, told)):
             return None
         own, of_name = map(_letters, told)
         return None if own in of_name or of_name in own else replace(rather, entity=plan.entity)
@@ -403,7 +403,7 @@ class _Walk:
         if edit is not None and edit.target:
             return _Found(edit.target, edit)
         reply = self._asked(question)
-        return _Found(reply) if reply.casefold().rstrip(".") not in _NO_ANSWER else None
+        return _Found(reply) if _tells(reply) else None
 
     def _by_wording(self, name: str, hop: Hop, question: str) -> Edit | None:
         """The edit that the scope finds for the hop's question, if it fits."""
@@ -422,6 +422,10 @@ class _Walk:
                 given.insert(0, Message("system", prompt("planned_hop").template))
             self._replies[question] = _bare("".join(self.model.stream(given, **self.parameters)), question)
         return self._replies[question]
+
+
+def _tells(reply: str) -> bool:
+    return reply.casefold().rstrip(".") not in _NO_ANSWER
 
 
 def _bare(reply: str, question: str) -> str:
