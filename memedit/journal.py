@@ -27,6 +27,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -95,6 +96,12 @@ _NAMED = sa.select(alias.c.seq).where(alias.c.name == sa.bindparam("name"))
 _BAKED = sa.select(bake_.c.seq).where(bake_.c.namespace == sa.bindparam("number")).limit(1)
 
 
+class _Held(threading.local):
+    """The connection that this thread reads with for longer than one question."""
+
+    connection: Connection | None = None
+
+
 class Journal:
     """One database of edits. Made by `Journal.open`; safe to use from several threads; `close` it after use.
 
@@ -110,6 +117,7 @@ class Journal:
         self._numbers: dict[str, int] = {}
         self._bases: dict[str, int] = {}
         self._inserts: dict[str, str] = {}
+        self._held = _Held()
 
     # Opening and closing
 
@@ -186,8 +194,21 @@ class Journal:
     # Transactions
 
     @contextmanager
+    def one_state(self) -> Iterator[None]:
+        """Within this all that the thread reads is of one state of the database: one transaction, begun once."""
+        with self._reading() as connection:
+            before, self._held.connection = self._held.connection, connection
+            try:
+                yield
+            finally:
+                self._held.connection = before
+
+    @contextmanager
     def _reading(self) -> Iterator[Connection]:
         """A connection that sees one state of the database throughout."""
+        if self._held.connection is not None:
+            yield self._held.connection
+            return
         with explained(self.where), self._engine.connect() as connection:
             if not self.is_sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
@@ -411,10 +432,13 @@ class Journal:
     def _not_current(self, connection: Connection, number: int, t: int) -> list[int]:
         return sorted(connection.scalars(outside_now(), {"number": number, "t": t}))
 
-    def standing(self, namespace: str, at: At) -> tuple[int, list[int]]:
-        """`head` and `not_current`, of one state of the database: what a search wants to know, in one reading."""
+    def standing(self, namespace: str, at: At, name: int | None = None) -> tuple[int, list[int]]:
+        """`head` and `not_current`, and `named` if there is a name: what a search wants to know, in one reading."""
         with self._reading() as connection:
-            return head_of(connection), self._not_current(connection, self._number(connection, namespace), at.t)
+            off = self._not_current(connection, self._number(connection, namespace), at.t)
+            if name is not None:
+                off += connection.scalars(_NAMED, {"name": name})
+            return head_of(connection), off
 
     # Reading edits and records
 

@@ -495,13 +495,14 @@ class EditMemory:
         if k < 1:
             raise InputError(f"k is how many edits to find, so at least 1, not {k}")
         at = self.journal.at(as_of)
-        past = None if as_of is None else self.journal.seqs(namespace, "current", at)
-        apart = [*self.left_out, *([] if patches else self.journal.named(_patches(namespace)))]
-        if past is not None:
-            past = sorted(set(past).difference(apart)) if apart else past
-            empty = not past
-        else:
+        hidden = None if patches else _patches(namespace)
+        past: list[int] | None = None
+        if as_of is None:
             empty = namespace not in self._indexes and not self.journal.any_live(namespace)
+        else:
+            apart = self.left_out.union(() if hidden is None else self.journal.named(hidden))
+            past = sorted(set(self.journal.seqs(namespace, "current", at)) - apart)
+            empty = not past
         if empty or not len(queries):
             return [[] for _ in queries]  # an empty memory needs no encoder
         if isinstance(queries, Sequence):
@@ -510,19 +511,20 @@ class EditMemory:
             vectors = queries
         index = self._index(namespace)
         if past is None:
-            head, off = self.journal.standing(namespace, at)
+            head, off = self.journal.standing(namespace, at, hidden)
             if not index.shows(head):
                 index.sync()
                 at = self.journal.now()
-                _, off = self.journal.standing(namespace, at)
-            found = index.search(vectors, k, [*off, *apart], floor)
+                _, off = self.journal.standing(namespace, at, hidden)
+            found = index.search(vectors, k, [*off, *self.left_out], floor)
         else:
             found = index.scan(vectors, past, k, floor)
         seqs = {seq for hits in found for seq, _, _ in hits}
         if not seqs:
             return [[] for _ in found]
-        edits = {edit.seq: edit for edit in self.journal.find(seqs=seqs, at=at)}
-        keys = self.journal.keys(seqs)
+        with self.journal.one_state():
+            edits = {edit.seq: edit for edit in self.journal.find(seqs=seqs, at=at)}
+            keys = self.journal.keys(seqs)
         # An edit retired between the search and this reading is left out.
         return [
             [
@@ -541,30 +543,34 @@ class EditMemory:
         k: int = 5,
         namespace: str = DEFAULT_NAMESPACE,
         floor: float = -1.0,
+        known: Sequence[Hit] = (),
     ) -> Hits:
         """Of the current edits whose subject or alias stands in a text, the `k` nearest to its (dimension,) vector.
 
         `search` finds what is nearest; where many edits are near, the one that is asked for by name may not be among
-        the nearest. Of a name with more than MOST_NAMED edits the newest so many are looked at.
+        the nearest. Of a name with more than MOST_NAMED edits the newest so many are looked at. `known` is what
+        `search` has found for this very text: edits in it are not read once more.
         """
         from memedit.parsing import names_within
 
         checked_namespace(namespace)
         names = {about(namespace, name) for name in names_within(text)}
-        seqs = self.journal.naming(namespace, names, MOST_NAMED) if names else []
-        at = self.journal.now()
-        edits = {edit.seq: edit for edit in self.journal.find(seqs=seqs, at=at)} if seqs else {}
-        kept = [seq for seq in seqs if seq in edits and edits[seq].state == "current" and edits[seq].kind == "fact"]
-        kept = [seq for seq in kept if seq not in self.left_out]
-        if not kept:
-            return []
-        found = self._index(namespace).scan(vector[None], kept, k, floor)[0]
-        keys = self.journal.keys(seq for seq, _, _ in found)
-        return [
-            Hit(edit=edits[seq], score=score, key=keys[seq][number] if number < len(keys[seq]) else "")
-            for seq, number, score in found
-            if seq in keys
-        ]
+        found = {hit.edit.seq: hit for hit in known}
+        with self.journal.one_state():
+            named = self.journal.naming(namespace, names, MOST_NAMED) if names else []
+            others = [seq for seq in named if seq not in found and seq not in self.left_out]
+            edits = {edit.seq: edit for edit in self.journal.find(seqs=others)} if others else {}
+        kept = [seq for seq in others if seq in edits and edits[seq].state == "current" and edits[seq].kind == "fact"]
+        hits = [found[seq] for seq in named if seq in found]
+        if kept:
+            scanned = self._index(namespace).scan(vector[None], kept, k, floor)[0]
+            keys = self.journal.keys(seq for seq, _, _ in scanned)
+            hits += [
+                Hit(edit=edits[seq], score=score, key=keys[seq][number] if number < len(keys[seq]) else "")
+                for seq, number, score in scanned
+                if seq in keys
+            ]
+        return sorted(hits, key=lambda hit: (-hit.score, -hit.edit.seq))[:k]
 
     def sync(self, namespace: str = DEFAULT_NAMESPACE, progress: Progress | None = None) -> None:
         """Bring the index of a namespace up to the journal now, rather than at the next search."""

@@ -87,9 +87,25 @@ def names_within(text: str) -> set[str]:
         for end in range(start + 1, min(start + _LONGEST_NAME, len(words)) + 1):
             if large[start] or large[end - 1]:
                 name = " ".join(words[start:end]).strip(_AROUND_NAMES)
-                for form in (name, name.strip("()[]")):
-                    found.update(map(normalise, (form, form.removesuffix("'s").removesuffix("’s"))))
-    return found - {""}
+                for form in {name, name.strip("()[]")}:
+                    found.add(form)
+                    found.add(form.removesuffix("'s").removesuffix("’s"))
+    return {normalise(form) for form in found} - {""}
+
+
+def place_of(name: str, text: str) -> int | None:
+    """Where a name first stands in a text as whole words, in the same letters; None where it does not."""
+    at = text.find(name) if name else -1
+    while at >= 0:
+        end = at + len(name)
+        if not (at and _in_word(text[at - 1])) and not (end < len(text) and _in_word(text[end])):
+            return at
+        at = text.find(name, at + 1)
+    return None
+
+
+def _in_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
 def parse(

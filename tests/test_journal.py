@@ -481,3 +481,15 @@ def test_repair_sets_the_flags_right(journal: Journal) -> None:
     assert journal.refold(SPACE, folded) == 1
     assert journal.live_flags(SPACE) == {seq: one.live for seq, one in folded.items()}
     assert journal.generation(SPACE) == generation + 1
+
+
+def test_what_is_read_in_one_state_is_read_before_what_others_write(journal: Journal) -> None:
+    assert journal.folder is not None
+    other = Journal.open(journal.folder)
+    journal.add(SPACE, [row("one")])
+    with journal.one_state():
+        assert journal.head() == 1
+        other.add(SPACE, [row("two")])
+        assert (journal.head(), other.head(), len(journal.find(namespace=SPACE))) == (1, 2, 1)
+    assert (journal.head(), len(journal.find(namespace=SPACE))) == (2, 2)
+    other.close()

@@ -350,6 +350,20 @@ def test_a_name_of_many_edits_does_not_hide_another(memory: EditMemory, monkeypa
     assert said == {"Ann Lo is fond of Nod", "Nod has 3 gates", "Nod has 4 gates"}
 
 
+def test_what_a_search_has_found_is_named_as_if_it_had_not(memory: EditMemory) -> None:
+    memory.add("The capital of Nod is Ur")
+    memory.add("The currency of Nod is the shell")
+    memory.add("The capital of Marl is Odo")
+    text = "What is the capital of Nod?"
+    vector = memory.encoder.encode([text])[0]
+    near = memory.search(text, k=2)
+    assert {hit.edit.subject for hit in near} == {"Nod", "Marl"}
+    for k in (1, 2, 5):
+        plain, knowing = (memory.search_named(text, vector, k=k, known=known) for known in ((), near))
+        assert [hit.edit for hit in plain] == [hit.edit for hit in knowing]
+        assert [hit.score for hit in plain] == pytest.approx([hit.score for hit in knowing], abs=1e-3)
+
+
 def test_search_finds_each_edit_once_by_its_best_key(memory: EditMemory) -> None:
     edit = memory.add("The CEO of Acme is Dana Li", aliases=["Acme Corp", "Acme Inc"]).edit
     memory.add("Bolts are made of steel")

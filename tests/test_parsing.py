@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memedit.parsing import LONGEST, askings, names_within, normalise, parse, parse_question
+from memedit.parsing import LONGEST, askings, names_within, normalise, parse, parse_question, place_of
 from memedit.relations import fill, relations
 
 
@@ -237,3 +239,13 @@ def test_words_without_a_capital_are_no_names_beside_such_as_have_one() -> None:
     assert "capital" not in names_within("What is the capital of Nod?")
     assert names_within("") == names_within(" ? ") == set()
     assert len(names_within("Word " * 5_000)) == 8
+
+
+@given(st.text(alphabet="ab_ é1.", max_size=12), st.text(alphabet="ab_é1. ", min_size=1, max_size=4))
+def test_a_name_stands_where_the_pattern_of_whole_words_finds_it(text: str, name: str) -> None:
+    found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)
+    assert place_of(name, text) == (found.start() if found else None)
+
+
+def test_no_name_stands_nowhere() -> None:
+    assert place_of("", "Acme") is None

@@ -15,7 +15,6 @@ such a one needs an edit on its way, but does not fall under it, and gets a labe
 from __future__ import annotations
 
 import math
-import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Hit, Message
 from memedit.errors import InputError
-from memedit.parsing import askings, normalise
+from memedit.parsing import askings, normalise, place_of
 from memedit.relations import relations
 from memedit.scope._asked import FollowUp, asked, edit_text, follow_up
 from memedit.scope._calibration import BOTH, Calibration, Sizes, TwoStageCalibration, load_two_stage
@@ -187,7 +186,7 @@ class TwoStage:
         rest = {number: task for number, task in enumerate(tasks) if number not in made}
         if rest:
             gate = self._fit_for(memory.encoder)
-            made |= gate._judged(rest, memory, namespace, as_of, gate._bound(size))
+            made |= gate._judged(rest, memory, namespace, as_of, size)
         last.timings["rest"] = perf_counter() - began - sum(last.timings.values())
         return [made[number] for number in range(len(tasks))]
 
@@ -199,7 +198,7 @@ class TwoStage:
         memory: EditMemory,
         namespace: str,
         as_of: datetime | int | None,
-        bounds: tuple[float, float],
+        size: int,
     ) -> dict[int, Decision]:
         figures, encoder = self.figures, memory.encoder
         with self._timed("asked"):
@@ -223,7 +222,7 @@ class TwoStage:
                     floor=-1.0 if self._unfloored else floor,
                     namespace=namespace,
                     as_of=as_of,
-                    by_name="always" if self._size(memory, namespace) >= LARGE else "crowded",
+                    by_name="always" if size >= LARGE else "crowded",
                 )
                 near |= dict(zip(some, found, strict=True))
         asks: list[tuple[int, str, Hit]] = []
@@ -241,7 +240,7 @@ class TwoStage:
             scores = self._scores(asks, encoder)
         judged: dict[int, dict[str, float]] = {}
         apart: dict[int, list[str]] = {}
-        bound, unnamed = bounds
+        bound, unnamed = self._bound(size)
         for (number, text, hit), score in zip(asks, scores, strict=True):
             weighed = score if not unnamed or names_subject(text, hit.edit) else score - unnamed
             asks_for, says = asked_of(text, own_names(hit.edit)), said_by(hit.edit)
@@ -419,7 +418,7 @@ def named(edit: Edit) -> tuple[str, ...]:
 def names_subject(text: str, edit: Edit) -> bool:
     """Whether a text names an edit's subject, by its name or an alias, as whole words in whatever letters."""
     said = text.casefold()
-    return any(re.search(rf"(?<!\w){re.escape(name.casefold())}(?!\w)", said) for name in own_names(edit))
+    return any(place_of(name.casefold(), said) is not None for name in own_names(edit))
 
 
 def asks_backwards(text: str, edit: Edit) -> bool:
@@ -517,7 +516,7 @@ def proposed(
     for (number, text), hits in zip(flat, found, strict=True):
         named: list[Hit] = []
         if as_of is None and (by_name == "always" or (by_name == "crowded" and len(hits) == k)):
-            named = memory.search_named(text, vectors[text], k=k, namespace=namespace, floor=floor)
+            named = memory.search_named(text, vectors[text], k=k, namespace=namespace, floor=floor, known=hits)
             by_their_name[number].update(hit.edit.id for hit in named)
         for hit in (*hits, *named):
             known = best[number].get(hit.edit.id)
