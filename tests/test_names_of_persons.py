@@ -17,7 +17,15 @@ from memedit.scope.two_stage import asks_by_variant
     ("one", "other", "how"),
     [
         ("H. W. Vint", "Hugo Walter Vint", "initials"),
-        ("H.W. Vint", "Hugo W. Vint", None),  # one initial alone is too little
+        ("H.W. Vint", "Hugo W. Vint", "initials"),
+        ("Hugo Walter Vint", "Hugo W. Vint", "initials"),
+        ("Hugo Walter Vint", "Hugo K. Vint", None),
+        ("H. Vint", "Hugo Vint", "shorter"),  # one initial alone may be another's
+        ("Vint HW", "Hugo Walter Vint", "initials"),
+        ("Vint H W", "Hugo Walter Vint", "initials"),
+        ("Vint WH", "Hugo Walter Vint", None),
+        ("Vint H", "Hugo Vint", "shorter"),
+        ("Vint Hw", "Hugo Walter Vint", None),  # that is a name, such as Li
         ("H. W. Vint", "Hugo Karl Vint", None),
         ("Ann Lo", "Ann Maria Lo", "shorter"),
         ("Ann Lo", "Ann Lo Quist", "shorter"),

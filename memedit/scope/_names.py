@@ -28,10 +28,14 @@ def parts(name: str) -> list[str]:
 def one_person(name: str, other: str) -> Literal["initials", "shorter"] | None:
     """How one name stands for the other: by its initials, or as a form of it; None where it does not.
 
-    By initials: the same surname, and before it as many names, of which two or more are given by initials on one side.
-    As a shorter form: its words, two or more, stand in the other in that order, beginning with the first; or both are
-    the same but for titles, accents, and what stands in brackets.
+    By initials: the same surname, and before it as many names, two or more, of which one or more are given by an
+    initial on one side. As a shorter form: its words, two or more, stand in the other in that order, beginning with the
+    first; or both are the same but for titles, accents, and what stands in brackets; or the only name before the
+    surname is given by its initial. Initials may stand behind the surname, as in lists of authors ("Bamford HW").
     """
+    behind = _initials_behind(name, other) or _initials_behind(other, name)
+    if behind:
+        return "initials" if behind > 1 else "shorter"
     short, long = sorted((parts(name), parts(other)), key=len)
     if len(short) < 2 or any(word.isdigit() for word in (*short, *long)) or len("".join(short)) < 5:
         return None
@@ -39,9 +43,10 @@ def one_person(name: str, other: str) -> Literal["initials", "shorter"] | None:
         return "shorter"
     if len(short) == len(long):
         pairs = list(zip(short[:-1], long[:-1], strict=True))
-        given = sum(one != two for one, two in pairs)
         fit = all(one == two or (min(len(one), len(two)) == 1 and one[0] == two[0]) for one, two in pairs)
-        return "initials" if fit and given >= 2 and short[-1] == long[-1] else None
+        if not fit or short[-1] != long[-1]:
+            return None
+        return "initials" if len(pairs) > 1 else "shorter"
     rest = iter(long)
     if short[0] != long[0] or not all(word in rest for word in short):
         return None
@@ -50,3 +55,14 @@ def one_person(name: str, other: str) -> Literal["initials", "shorter"] | None:
         extra.remove(word)
     numbered = long[-1] in _OTHERS and short[-1] != long[-1]
     return None if numbered or any(word in _OTHERS and len(word) > 2 for word in extra) else "shorter"
+
+
+def _initials_behind(name: str, other: str) -> int:
+    """How many initials follow the surname in `name` that are those of the names before it in `other`; else 0."""
+    words, full = parts(name), parts(other)
+    if len(words) < 2 or len(full) < 2 or words[0] != full[-1] or len(words[0]) < 2:
+        return 0
+    initials = "".join(words[1:])
+    apart = all(len(word) == 1 for word in words[1:])
+    together = len(words) == 2 and len(initials) < 4 and name.split()[-1].isupper()
+    return len(initials) if (apart or together) and initials == "".join(word[0] for word in full[:-1]) else 0
