@@ -16,7 +16,7 @@ from memedit.bench import scope as bench
 from memedit.bench._fillers import Fillers
 from memedit.bench._probes import Probe, plain, probe
 from memedit.bench._questions import names, words
-from memedit.bench._records import DATASETS, Dataset, Record, load
+from memedit.bench._records import DATASETS, Dataset, Record, agree, answers, load
 from memedit.cli import cli
 from memedit.edits import Decision, Draft, Hit, Message
 from memedit.encoders.letters import Letters
@@ -552,3 +552,18 @@ def test_small_sizes_are_pooled_over_several_memories(data: Path, knowing: None,
     assert row["false_fires_shipped"] == 0.01
     first, second = (ask(data, "hallueditbench", edits=3, start=start) for start in (0, 3))
     assert [draft.subject for draft in (*first.edits, *second.edits)] == PLACES[:6]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Blue Note", "Blue Note Records", True),
+        ("Claude Joseph Marl", "joseph marl", True),
+        ("Homo sapiens", "human", True),
+        ("Paris", "University of Paris", False),
+        ("Blue Note", "Bluer Note Records", False),
+        ("human", "mouse", False),
+    ],
+)
+def test_answers_are_the_same_in_a_fuller_form(one: str, other: str, same: bool) -> None:
+    assert agree(answers(one), answers(other)) == agree(answers(other), answers(one)) == same

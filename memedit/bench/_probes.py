@@ -4,8 +4,8 @@ Which negatives count is decided here, once. One that a loaded edit answers, or 
 gate fires on it by right:
 
 - it names the subject of a loaded edit (of another one, where the question is about its own record's subject);
-- it is about its own record's subject and has the same answer as the edit, before or after, or the same words as a
-  question that the edit answers: it asks the edited relation itself;
+- it is about its own record's subject and has the same answer as the edit, before or after ("Blue Note" is Blue Note
+  Records), or the same words as a question that the edit answers: it asks the edited relation itself;
 - it names the target and not the subject: it asks the edit backwards.
 
 One edit is loaded per subject. Questions of records that are not loaded serve as further negatives for small rates.
@@ -23,7 +23,7 @@ from typing import TypeVar
 from memedit.bench import _talk as talk
 from memedit.bench._fillers import Fillers
 from memedit.bench._questions import names, words
-from memedit.bench._records import Beside, Dataset, Record, says
+from memedit.bench._records import Beside, Dataset, Record, agree, says
 from memedit.edits import Draft, Message
 from memedit.parsing import normalise
 
@@ -165,7 +165,7 @@ class _Rules:
             return own in found
         asked = {words(text) for texts in record.asked.values() for text in texts}
         backwards = not says(one.text, record.subject) and says(one.text, record.edit.target or "")
-        return backwards or bool(one.answers & record.answers) or words(one.text) in asked
+        return backwards or agree(one.answers, record.answers) or words(one.text) in asked
 
 
 def _within(part: tuple[str, ...], whole: tuple[str, ...]) -> bool:

@@ -116,6 +116,26 @@ def answers(*given: object) -> frozenset[str]:
     return frozenset(found - {""})
 
 
+SYNONYMS = ({"human", "homo sapiens"},)
+"""Answers that datasets write in two ways, neither of which stands in the other."""
+
+
+def agree(some: Iterable[str], others: Iterable[str]) -> bool:
+    """Whether two sets of answers, as `answers` makes them, have one in common, be it in a fuller form on one side.
+
+    "Blue Note" is Blue Note Records, "Joseph Vernet" Claude Joseph Vernet. Of one word no fuller form is looked for:
+    the University of Paris is not Paris.
+    """
+    return any(_same_answer(one, other) for one in some for other in others)
+
+
+def _same_answer(one: str, other: str) -> bool:
+    if one == other or any(one in both and other in both for both in SYNONYMS):
+        return True
+    short, long = sorted((one, other), key=len)
+    return len(words(short)) > 1 and says(long, short)
+
+
 def says(text: str, name: str) -> bool:
     """Whether a text has a name in it, as whole words."""
     return names([name])(text)
