@@ -106,19 +106,21 @@ def asked_wordings() -> Mapping[str, tuple[str, ...]]:
     """Relation -> every wording that asks for its target: {subject} and no {target}; also such as are only understood.
 
     Prompts to complete are among them: "The capital of {subject} is". Some relations are only asked, and not in
-    `relations`: to be told from those.
+    `relations`: to be told from those. A noun under "not" is another relation's where it is asked: a genus's parent
+    taxon need not be its family.
     """
     data, known = _data()["asked"], relations()
     made = {}
     for name in dict.fromkeys((*known, *data["of"])):
         more, relation = data["of"].get(name, {}), known.get(name)
         nouns = (*(relation.nouns if relation else ()), *more.get("nouns", ()))
-        made[name] = (
+        wordings = (
             *(relation.questions if relation else ()),
             *(said.removesuffix("{target}").rstrip() for said in (relation.completions if relation else ())),
             *(reading for wording in more.get("questions", ()) for reading in expand(wording)),
             *(form.replace("{noun}", noun) for noun in nouns for form in data["noun_forms"]),
         )
+        made[name] = tuple(one for one in wordings if not any(noun in one for noun in more.get("not", ())))
     return MappingProxyType(made)
 
 

@@ -21,6 +21,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from memedit.edits import Edit
+from memedit.parsing import place_of
 from memedit.relations import asked_wordings, kin, names, relations
 
 X = "{x}"
@@ -35,7 +36,7 @@ _SAME = {
     **dict.fromkeys(("was", "were", "are"), "is"),
     **dict.fromkeys(("did", "do"), "does"),
     **{"which": "what", "whom": "who", "had": "has"},
-    **{"organisation": "organization", "colour": "color", "kinds": "kind", "movie": "film"},
+    **{"organisation": "organization", "colour": "color", "kinds": "kind", "movie": "film", "fictitious": "fictional"},
 }
 
 
@@ -62,6 +63,8 @@ _REWRITTEN = tuple(
         (r"^name (?!of )(.+)$", r"what is \1"),
         (r"(?:^|(?<= ))name of (?=\S)", ""),
         (r" 's name$", ""),
+        (r" (?:huh|right)$", ""),
+        (r"^(who|what (?!is )\w+(?: \w+)?) has (\w+ed) {x}$", r"\1 \2 {x}"),
         (r"(?<!{x}) (?:like|(?:is )?(?:called|named))$", ""),
         (r"^(.+) is (what|who|where|when)$", r"\2 is \1"),
         (r"^for {x} (?:what|who) is (.+)$", r"what is \1 of {x}"),
@@ -70,13 +73,19 @@ _REWRITTEN = tuple(
         (f"^(?:what {_CITIES}|what is {_CITIES}(?: where| that)) (?=is|does|{{x}})", "what city "),
         (f"^what {_TIMES} (?=is|does)", "when "),
         (r"^what is ((?:(?!(?:that|what|where) )\w+ ){1,2})(?:that |what |where )?{x} is(?= |$)", r"what \1is {x}"),
+        (r"^who is listed as {x} (?:'s )?(.+)$", r"what is \1 of {x}"),
         (r"^who is (?=.* (?:of|'s) |{x} '?s?)", "what is "),
+        (r"^what is (?:person|one|man|woman) (?:who|that|what) is (.+ of {x})$", r"what is \1"),
+        (r"^(?:person|one|man|woman) (?:who|that|what) is (.+ of {x})(?: is)? who$", r"what is \1"),
+        (r"^what \w+ is (?!part |member |citizen |resident |native |one )(\w+(?: \w+)?) of {x}$", r"what is \1 of {x}"),
+        (r"^what is (.+) of {x} 's (\w+)$", r"what is \1 of \2 of {x}"),
+        (r"^when is ((?:\w+ )?(?:date|day|year)(?: of \w+)?) of {x}$", r"what is \1 of {x}"),
         (r"^(?:what is )?{x} 's (.+?)(?: is)?$", r"what is \1 of {x}"),
         (r"^what is (.+) (?:for|in|at|to|by) {x}$", r"what is \1 of {x}"),
         (r"^what (?!is )(.+?) does {x} (?:have|hold)$", r"what is \1 of {x}"),
         (r"^(where|what place|what city) is {x} (?:in|at|on)$", r"\1 is {x}"),
         (r"^what (?!is |place |city )(.+?) is {x}(?: (?:in|of|from|on|with|under))?$", r"what is \1 of {x}"),
-        (r"^what is {x} (?!is|in|of|from|by|the)(\w+(?: \w+)?)$", r"what is \1 of {x}"),
+        (r"^what is {x} (?!is|in|of|from|by|the)(\w+(?: \w+)?|\w+ of \w+)$", r"what is \1 of {x}"),
         (f"^{_NO_QUESTION}(.+) of {{x}}(?: is)?$", r"what is \1 of {x}"),
     )
 )
@@ -89,7 +98,7 @@ _IN_CITIES = ("birthplace", "death_place", "burial_place", "residence")
 def plain(template: str) -> str:
     """The plain form of a question or a prompt to complete, in which {x} stands for the name."""
     text = template.lower().replace("’", "'")
-    text = re.sub(r"\b(what|who|where|when|how)'s\b", r"\1 is", text)
+    text = re.sub(r"\b(what|who|where|when|how)'s\b", r"\1 is", text).replace("{x}' ", "{x}'s ")
     text = " ".join(re.sub(r"[^\w\s'{}]", " ", text).replace("'s ", " 's ").split())
     words = [_SAME.get(word, word) for word in _OPENINGS.sub("", text).split() if word not in _DROPPED]
     at = words.index(X) if X in words else 0
@@ -154,11 +163,12 @@ def asked_of(text: str, of: Iterable[str]) -> frozenset[str]:
     bare = " ".join(text.split())
     if len(bare) > LONGEST:
         return frozenset()
-    forms = _forms()
+    forms, small = _forms(), bare.lower()
+    exact = len(small) != len(bare)  # a letter that is two in small ones: places would not be the same
     for name in sorted(of, key=len, reverse=True):
-        found = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", bare, re.IGNORECASE)
-        if found is not None:
-            form = plain(f"{bare[: found.start()]}{X}{bare[found.end() :]}")
+        at = place_of(name if exact else name.lower(), bare if exact else small)
+        if at is not None:
+            form = plain(f"{bare[:at]}{X}{bare[at + len(name) :]}")
             noun = form.removeprefix(f"{X} ")  # "Acme producer", with no verb at all
             named = [] if noun == form else forms.get(f"what is {noun} of {X}", [])
             return frozenset(forms.get(form, named))
