@@ -118,6 +118,8 @@ class Journal:
         self._bases: dict[str, int] = {}
         self._inserts: dict[str, str] = {}
         self._held = _Held()
+        self.seen = 0
+        """The last sequence number when it was last asked for: others may have written since."""
 
     # Opening and closing
 
@@ -146,6 +148,11 @@ class Journal:
     @property
     def is_sqlite(self) -> bool:
         return self._engine.dialect.name == "sqlite"
+
+    @property
+    def _mark(self) -> str:
+        """What stands for a parameter where SQL goes to the driver as it is."""
+        return "?" if self.is_sqlite else "%s"
 
     @property
     def path(self) -> Path | None:
@@ -277,7 +284,8 @@ class Journal:
     def head(self) -> int:
         """The last sequence number, 0 for an empty journal."""
         with self._reading() as connection:
-            return head_of(connection)
+            self.seen = head_of(connection)
+        return self.seen
 
     def generation(self, namespace: str) -> int:
         """A number that rises with every purge in the namespace; index files of an older one hold erased edits."""
@@ -358,7 +366,8 @@ class Journal:
         with self._reading() as connection:
             number = self._number(connection, namespace)
             for some in chunks(names):
-                found.update(connection.scalars(naming_live(), {"names": some, "number": number, "most": most}))
+                query = naming_live(len(some), self._mark)
+                found.update(seq for (seq,) in connection.exec_driver_sql(query, (*some, *some, number, most)))
         return sorted(found)
 
     def keys(self, edit_seqs: Iterable[int]) -> dict[int, list[str]]:
@@ -377,10 +386,9 @@ class Journal:
         with self._reading() as connection:
             base = self._base(connection, encoder_identity)
             if base is not None:
-                mark = "?" if self.is_sqlite else "%s"
                 for seqs in chunks(edit_seqs):
                     # To the driver as it is: SQLAlchemy writes a list of values anew each time, at every search.
-                    listed = f"SELECT id, data FROM vector WHERE id IN ({', '.join([mark] * len(seqs))})"
+                    listed = f"SELECT id, data FROM vector WHERE id IN ({', '.join([self._mark] * len(seqs))})"
                     rows = connection.exec_driver_sql(listed, tuple(base | seq for seq in seqs)).fetchall()
                     found.update((row_id - base, bytes(data)) for row_id, data in rows)
         return found
@@ -438,7 +446,8 @@ class Journal:
             off = self._not_current(connection, self._number(connection, namespace), at.t)
             if name is not None:
                 off += connection.scalars(_NAMED, {"name": name})
-            return head_of(connection), off
+            self.seen = head_of(connection)
+        return self.seen, off
 
     # Reading edits and records
 

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memedit.lookups import selected
-from memedit.schema import EDITS, At, alias, chain, purged, record, state, target, undone
+from memedit.schema import EDITS, At, chain, purged, record, state, target, undone
 
 # The rules of memedit.fold as SQL. `e` is the edit judged; the others are those that bear on it.
 
@@ -135,20 +135,25 @@ def keys_of() -> sa.Select[Any]:
     return sa.select(record.c.seq, record.c.statement, record.c["keys"]).where(wanted)
 
 
-@functools.cache
-def naming_live() -> sa.Select[Any]:
-    """Seqs of the live edits of the namespace `number` whose subject or alias has one of the hashes `names`; of each
-    name the `most` newest."""
-    wanted: Any = sa.bindparam("names", expanding=True)
-    named = sa.union(
-        sa.select(record.c.about.label("name"), record.c.seq).where(record.c.about.in_(wanted)),
-        sa.select(alias.c.name, alias.c.seq).where(alias.c.name.in_(wanted)),
-    ).subquery()
-    # Each looked up by itself: joined, SQLite goes through all live edits of the namespace and looks for their names.
-    lives = sa.select(state.c.live).where(state.c.seq == named.c.seq, state.c.namespace == sa.bindparam("number"))
-    place = sa.func.row_number().over(partition_by=named.c.name, order_by=named.c.seq.desc()).label("place")
-    live_ = sa.select(named.c.seq, place).where(lives.scalar_subquery() == 1).subquery()
-    return sa.select(live_.c.seq).where(live_.c.place <= sa.bindparam("most"))
+def naming_live(names: int, mark: str) -> str:
+    """SQL for the seqs of a namespace's live edits whose subject or alias has one of so many hashes, of each name the
+    newest; `mark` stands for a parameter.
+
+    Its parameters: the hashes, the hashes again, the namespace's number, how many of each name. It goes to the driver
+    as it is: SQLAlchemy writes a list of values anew each time, which takes longer than looking them up.
+    """
+    listed = ", ".join([mark] * names)
+    # Each is looked up by itself: joined, SQLite goes through all live edits of the namespace.
+    return f"""
+        SELECT placed.seq FROM (
+            SELECT named.seq AS seq, row_number() OVER (PARTITION BY named.name ORDER BY named.seq DESC) AS place
+            FROM (
+                SELECT about AS name, seq FROM record WHERE about IN ({listed})
+                UNION SELECT name, seq FROM alias WHERE name IN ({listed})
+            ) AS named
+            WHERE (SELECT live FROM state WHERE state.seq = named.seq AND state.namespace = {mark}) = 1
+        ) AS placed WHERE placed.place <= {mark}
+    """
 
 
 @functools.cache

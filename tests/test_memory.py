@@ -332,7 +332,8 @@ def test_looking_names_up_is_as_much_work_in_a_large_memory_as_in_a_small_one(tm
                     return 0
 
                 raw.set_progress_handler(tick, 1)
-                found = connection.scalars(naming_live(), {"names": names, "number": number, "most": 64}).all()
+                query = naming_live(len(names), "?")
+                found = connection.exec_driver_sql(query, (*names, *names, number, 64)).fetchall()
                 raw.set_progress_handler(None, 0)
             assert len(found) == len(names)
             steps.append(count)

@@ -155,6 +155,10 @@ class TwoStageCalibration:
             raise InputError(f"the calibration cannot be written to {path}: {error.strerror}") from error
 
 
+MANY = 5_000
+"""Edits from which it does not matter what was written since the last search."""
+
+
 class Sizes:
     """How many edits a namespace holds, within 1 %: counted anew only when enough was written to matter."""
 
@@ -162,9 +166,10 @@ class Sizes:
         self._known: WeakKeyDictionary[EditMemory, dict[str, tuple[int, int]]] = WeakKeyDictionary()
 
     def __call__(self, memory: EditMemory, namespace: str) -> int:
-        head = memory.journal.head()
         sizes = self._known.setdefault(memory, {})
         at, size = sizes.get(namespace, (-1, 0))
+        # To ask anew takes as long as a twentieth of the decision, and of many edits a hundredth is many.
+        head = memory.journal.seen if size >= MANY else memory.journal.head()
         if at < 0 or abs(head - at) > size // 100:
             at, size = head, memory.count(namespace)
             sizes[namespace] = at, size
