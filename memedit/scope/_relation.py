@@ -56,6 +56,8 @@ _TYPES = _words(
 """Before the name they say what it is, and nothing of what is asked: "the band {x}"."""
 _CITIES, _PLACES = "(?:city|town|village|municipality)", "(?:place|location|spot)"
 _TIMES = "(?:year|date|day|time|month)"
+_OTHER_WAY = "part|member|citizen|resident|native|one|home"
+"""A country that is part of {x} is not what {x} is part of."""
 _NO_QUESTION = "(?!what|who|where|when)"
 _REWRITTEN = tuple(
     (re.compile(pattern), plainer)
@@ -77,7 +79,7 @@ _REWRITTEN = tuple(
         (r"^who is (?=.* (?:of|'s) |{x} '?s?)", "what is "),
         (r"^what is (?:person|one|man|woman) (?:who|that|what) is (.+ of {x})$", r"what is \1"),
         (r"^(?:person|one|man|woman) (?:who|that|what) is (.+ of {x})(?: is)? who$", r"what is \1"),
-        (r"^what \w+ is (?!part |member |citizen |resident |native |one )(\w+(?: \w+)?) of {x}$", r"what is \1 of {x}"),
+        (rf"^what \w+ is (?!(?:{_OTHER_WAY}) )(\w+(?: \w+)?) of {{x}}$", r"what is \1 of {x}"),
         (r"^what is (.+) of {x} 's (\w+)$", r"what is \1 of \2 of {x}"),
         (r"^when is ((?:\w+ )?(?:date|day|year)(?: of \w+)?) of {x}$", r"what is \1 of {x}"),
         (r"^(?:what is )?{x} 's (.+?)(?: is)?$", r"what is \1 of {x}"),
@@ -170,7 +172,7 @@ def asked_of(text: str, of: Iterable[str]) -> frozenset[str]:
         if at is not None:
             form = plain(f"{bare[:at]}{X}{bare[at + len(name) :]}")
             noun = form.removeprefix(f"{X} ")  # "Acme producer", with no verb at all
-            named = [] if noun == form else forms.get(f"what is {noun} of {X}", [])
+            named = [] if noun == form else forms.get(plain(f"what is {noun} of {X}"), [])
             return frozenset(forms.get(form, named))
     return frozenset()
 

@@ -53,8 +53,9 @@ whatever the verifier makes of it, and another is not, but for relations that ar
 bridge's creator, its designer). What is asked in a known wording of the edit's relation under another form of a
 person's name ("H. W. Bamford", `memedit/scope/_names.py`) is in scope from p = 0.5 on, by initials from 0.1; and so
 from 0.5 is what is asked backwards, where the relation has an inverse ("Who is the child of …" for a mother). The
-calibration was measured without them, and the wordings were written with zsRE's questions in view: its figures, and
-those of KnowEdit's zsRE part, flatter them.
+calibration was measured without them. The wordings were written with zsRE's and HalluEditBench's questions in view,
+most of them with those about subjects that trained the gate alone: the figures of these two flatter the gate, and so
+do those of KnowEdit's zsRE part.
 
 ## Figures
 
