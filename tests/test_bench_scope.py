@@ -217,10 +217,11 @@ def test_negatives_that_a_loaded_edit_answers_are_dropped(tmp_path: Path, put: P
         ("The distance of Alba from Borduria is", "far"),  # names another edit's subject
         ("The twin of South Borduria is", "far"),
     ]
+    south = [("South Borduria river", "It"), ("The river of Borduria is", "It")]  # the second is Borduria's own
     rows = [
         knowedit("Alba", "The capital of Alba is", "Newton", same=same, old="Old Capital"),
         knowedit("Borduria", "The capital of Borduria is", "Upton", same=[("The mayor of Borduria is", "She")]),
-        knowedit("South Borduria", "The capital of South Borduria is", "Down", same=[("South Borduria river", "It")]),
+        knowedit("South Borduria", "The capital of South Borduria is", "Down", same=south),
     ]
     put("knowedit/wiki_counterfact.json", rows)
     asked = ask(tmp_path, "knowedit-wiki", edits=3)
@@ -228,7 +229,7 @@ def test_negatives_that_a_loaded_edit_answers_are_dropped(tmp_path: Path, put: P
     assert texts(asked.negatives["same-subject"]) == [
         *("The mayor of Alba is", "The mayor of Borduria is", "South Borduria river")
     ]
-    assert asked.dropped == {"same-subject": 6}
+    assert asked.dropped == {"same-subject": 7}
     alone = ask(tmp_path, "knowedit-wiki", edits=3, alone=True)
     assert "The distance of Alba from Borduria is" in texts(alone.negatives["same-subject"])
     assert alone.dropped == {"same-subject": 4}

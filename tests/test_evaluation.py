@@ -252,6 +252,14 @@ def test_a_question_that_another_edit_bears_on_is_left_out() -> None:
     assert kept(both, None)[1] == 0
 
 
+def test_a_name_within_a_case_s_own_is_another_s_where_the_case_s_own_is_not_named() -> None:
+    short, _ = cases(2)
+    long = replace(short, edits=(replace(short.edits[0], subject=f"New {short.subject}"),))
+    bearing = Bearing([short, long])
+    assert bearing(f"The anthem of {short.subject} is", long)
+    assert not bearing(f"The anthem of New {short.subject} is", long)
+
+
 def test_the_answers_that_counterfact_compares() -> None:
     case = Case(
         "1",

@@ -157,8 +157,8 @@ class _Rules:
         record = self._loaded[number]
         own = words(record.subject)
         found = self._named.found(one.text)
-        # Of "Taylor Swift" the name "Swift" is a part, and no other subject.
-        others = set() if self._alone else {name for name in found if not _within(name, own)}
+        # Where "Taylor Swift" is named "Swift" is a part of it, and no other subject.
+        others = set() if self._alone else {name for name in found if own not in found or not _within(name, own)}
         if others:
             return True
         if kind != "same-subject":

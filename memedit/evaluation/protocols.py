@@ -140,8 +140,9 @@ class Bearing:
     def __call__(self, text: str, case: Case) -> bool:
         from memedit.bench._questions import words
 
-        own = [" ".join(words(draft.subject)) for draft in case.edits if draft.subject]
-        # Of "Taylor Swift" the name "Swift" is a part, and no other subject.
+        said = f" {' '.join(words(text))} "
+        own = [name for name in (" ".join(words(draft.subject or "")) for draft in case.edits) if f" {name} " in said]
+        # Where "Taylor Swift" is named "Swift" is a part of it, and no other subject.
         return any(not any(f" {' '.join(name)} " in f" {one} " for one in own) for name in self._found(text))
 
 
