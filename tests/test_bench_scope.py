@@ -235,6 +235,18 @@ def test_negatives_that_a_loaded_edit_answers_are_dropped(tmp_path: Path, put: P
     assert alone.dropped == {"same-subject": 4}
 
 
+def test_a_neighbour_that_asks_a_mutual_relation_backwards_is_dropped(tmp_path: Path, put: Put) -> None:
+    rows = [capital(place, number) for number, place in enumerate(PLACES)]
+    rows[0] |= {"prompt": "Alba is a twin city of", "target_new": "Ys"}
+    rows[1]["locality_prompt"] = "The twin city of Ys is"
+    rows[2]["locality_prompt"] = "The capital of Newton is"  # a target as well, of a relation that has another inverse
+    put("counterfact/edit.json", rows)
+    asked = ask(tmp_path, "counterfact", edits=4, limit=4)
+    own = texts(asked.negatives["neighbour"])[: asked.own["neighbour"]]
+    assert "The twin city of Ys is" not in own
+    assert "The capital of Newton is" in own
+
+
 def test_neighbours_one_edit_per_subject_and_what_is_not_loaded(tmp_path: Path, put: Put) -> None:
     rows = [capital(place, number) for number, place in enumerate([*PLACES, "Alba"])]
     rows[1]["locality_prompt"] = "The capital of Alba, of all places, is"

@@ -260,6 +260,14 @@ def test_a_name_within_a_case_s_own_is_another_s_where_the_case_s_own_is_not_nam
     assert not bearing(f"The anthem of New {short.subject} is", long)
 
 
+def test_an_edit_of_a_mutual_relation_bears_on_its_target() -> None:
+    first, second = cases(2)
+    twin = replace(first, edits=(Draft(statement="Alba is a twin city of Ys", subject="Alba", target="Ys"),))
+    bearing = Bearing([twin, second])
+    assert bearing("The twin city of Ys is", second)
+    assert not bearing("The twin city of Alba is a twin city of Ys", twin)
+
+
 def test_the_answers_that_counterfact_compares() -> None:
     case = Case(
         "1",

@@ -6,7 +6,8 @@ gate fires on it by right:
 - it names the subject of a loaded edit (of another one, where the question is about its own record's subject);
 - it is about its own record's subject and has the same answer as the edit, before or after ("Blue Note" is Blue Note
   Records), or the same words as a question that the edit answers: it asks the edited relation itself;
-- it names the target and not the subject: it asks the edit backwards.
+- it names the target and not the subject: it asks the edit backwards. Of a neighbour that is so where the relation is
+  its own inverse, as with twin cities.
 
 One edit is loaded per subject. Questions of records that are not loaded serve as further negatives for small rates.
 All choices are made from one seed.
@@ -22,7 +23,7 @@ from typing import TypeVar
 
 from memedit.bench import _talk as talk
 from memedit.bench._fillers import Fillers
-from memedit.bench._questions import names, words
+from memedit.bench._questions import mutual, names, words
 from memedit.bench._records import Beside, Dataset, Record, agree, says
 from memedit.edits import Draft, Message
 from memedit.parsing import normalise
@@ -104,7 +105,7 @@ def probe(
         found.setdefault("general", []).extend(general)
         dropped["general"] += len(dataset.general) - len(general)
     # An unloaded record's questions stand beside the loaded edits of its relation.
-    further = [text for text in _further(dataset, set(numbers)) if not rules.named(text)]
+    further = [text for text in _further(dataset, set(numbers)) if not rules.bears_on(text)]
     if len(further) >= 100 and "neighbour" not in found:  # so many show a rate of 1 %
         found["neighbour"] = [Question(text) for text in _sample(further, sample, f"{start} further")]
         dropped["neighbour"] += 0
@@ -147,10 +148,15 @@ class _Rules:
         self._loaded = loaded
         self._alone = alone
         self._named = names(record.subject for record in loaded)
+        self._mutual = names(() if alone else mutual(record.edit for record in loaded))
 
     def named(self, text: str) -> bool:
-        """Whether an ordinary question, or another record's, names a loaded edit's subject."""
+        """Whether an ordinary question names a loaded edit's subject."""
         return self._named(text)
+
+    def bears_on(self, text: str) -> bool:
+        """Whether a loaded edit may answer what another record asks."""
+        return self._named(text) or self._mutual(text)
 
     def answers(self, one: Beside, number: int, kind: str) -> bool:
         """Whether a question beside the record of that number is answered by its edit or, if loaded too, another's."""
@@ -162,7 +168,7 @@ class _Rules:
         if others:
             return True
         if kind != "same-subject":
-            return own in found
+            return own in found or self._mutual(one.text)
         asked = {words(text) for texts in record.asked.values() for text in texts}
         backwards = not says(one.text, record.subject) and says(one.text, record.edit.target or "")
         return backwards or agree(one.answers, record.answers) or words(one.text) in asked

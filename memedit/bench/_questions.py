@@ -21,6 +21,8 @@ from memedit.datasets import reader
 from memedit.edits import Draft
 from memedit.encoders import Encoder
 from memedit.errors import InputError, NotFoundError
+from memedit.parsing import parse
+from memedit.relations import relations
 
 
 def counterfact_rows(folder: Path) -> list[dict[str, Any]]:
@@ -87,6 +89,18 @@ class names:  # noqa: N801 - read as a function: `named = names(subjects); named
             for subject in self._by_first.get(word, ())
             if said[at : at + len(subject)] == subject
         }
+
+
+def mutual(drafts: Iterable[Draft]) -> set[str]:
+    """The targets of edits that say as much of them as of their subject: a twin city's twin, a spouse's spouse."""
+    known = relations()
+    found = set()
+    for draft in drafts:
+        read = parse(draft.statement, subject=draft.subject, relation=draft.relation, target=draft.target)
+        relation = known.get(read.relation or "")
+        if relation is not None and relation.inverse == relation.name and read.target:
+            found.add(read.target)
+    return found
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -130,12 +130,14 @@ class Question:
 
 
 class Bearing:
-    """Whether another edit in force may bear on a text: whether the text names its subject, as whole words."""
+    """Whether another edit in force may bear on a text: whether the text names its subject, as whole words, or its
+    target, where its relation is its own inverse."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
-        from memedit.bench._questions import names
+        from memedit.bench._questions import mutual, names
 
         self._found = names(draft.subject for case in cases for draft in case.edits if draft.subject).found
+        self._mutual = names(mutual(draft for case in cases for draft in case.edits)).found
 
     def __call__(self, text: str, case: Case) -> bool:
         from memedit.bench._questions import words
@@ -143,7 +145,8 @@ class Bearing:
         said = f" {' '.join(words(text))} "
         own = [name for name in (" ".join(words(draft.subject or "")) for draft in case.edits) if f" {name} " in said]
         # Where "Taylor Swift" is named "Swift" is a part of it, and no other subject.
-        return any(not any(f" {' '.join(name)} " in f" {one} " for one in own) for name in self._found(text))
+        others = self._found(text) | (set() if own else self._mutual(text))
+        return any(not any(f" {' '.join(name)} " in f" {one} " for one in own) for name in others)
 
 
 def questions(case: Case) -> Iterator[Question]:
