@@ -168,9 +168,10 @@ def asked_of(text: str, of: Iterable[str]) -> frozenset[str]:
     forms, small = _forms(), bare.lower()
     exact = len(small) != len(bare)  # a letter that is two in small ones: places would not be the same
     for name in sorted(of, key=len, reverse=True):
-        at = place_of(name if exact else name.lower(), bare if exact else small)
+        sought = name if exact else name.lower()
+        at = place_of(sought, bare if exact else small)
         if at is not None:
-            form = plain(f"{bare[:at]}{X}{bare[at + len(name) :]}")
+            form = plain(f"{bare[:at]}{X}{bare[at + len(sought) :]}")
             noun = form.removeprefix(f"{X} ")  # "Acme producer", with no verb at all
             named = [] if noun == form else forms.get(plain(f"what is {noun} of {X}"), [])
             return frozenset(forms.get(form, named))
