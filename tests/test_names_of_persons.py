@@ -26,6 +26,9 @@ from memedit.scope.two_stage import asks_by_variant
         ("Vint WH", "Hugo Walter Vint", None),
         ("Vint H", "Hugo Vint", "shorter"),
         ("Vint Hw", "Hugo Walter Vint", None),  # that is a name, such as Li
+        ("Vint V", "Vera Vint", None),  # and that a number
+        ("Vint IV", "Ivo Victor Vint", None),
+        ("Block 7", "7 Block", None),
         ("H. W. Vint", "Hugo Karl Vint", None),
         ("Ann Lo", "Ann Maria Lo", "shorter"),
         ("Ann Lo", "Ann Lo Quist", "shorter"),

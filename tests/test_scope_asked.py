@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from memedit.bench._records import load
+from memedit.training import scope_wordings
 from memedit.training.scope_asked import TRAINED, declared, frame, read, share_of, trained_on, untrained
 
 NAMES = [f"Place number {number}" for number in range(60)]
@@ -83,3 +84,30 @@ def test_frame_and_declared() -> None:
     assert declared("What is the twin town of Acme?", "Acme", "Ulm") == "The twin town of Acme is Ulm"
     assert declared("Where is Acme?", "Acme", "Ulm") is None
     assert declared("What is the Ulm of Acme?", "Acme", "Ulm") is None
+
+
+def test_what_the_words_tell_is_counted_over_subjects_that_trained_the_gate(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = data / "hallueditbench" / "questions.json"
+    rows = [
+        {
+            **row,
+            "relation": "capital",
+            "question": f"What is the capital of {row['subject']}?",
+            "paraphrased_question": f"Which trees grow around {row['subject']}?",
+            "locality_question": f"What is the currency of {row['subject']}?",
+        }
+        for row in json.loads(path.read_text())
+    ]
+    path.write_text(json.dumps(rows))
+    scope_wordings.main(["--data", str(data)])
+    number = sum(map(trained_on, NAMES))
+    assert 0 < number < len(NAMES)
+    assert json.loads(capsys.readouterr().out) == {
+        "hallueditbench": {
+            "prompt": {"same": number, "other": 0, "untold": 0},
+            "paraphrase": {"same": 0, "other": 0, "untold": number},
+            "same-subject": {"same": 0, "other": number, "untold": 0},
+        }
+    }

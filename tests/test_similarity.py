@@ -13,11 +13,12 @@ from fakes import ListMemory, edit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memedit.edits import Message
+from memedit.edits import Draft, Message
 from memedit.encoders import load_encoder
 from memedit.errors import InputError
+from memedit.memory import EditMemory
 from memedit.scope import scopes
-from memedit.scope._calibration import Calibration, load_calibration
+from memedit.scope._calibration import Calibration, Sizes, load_calibration
 from memedit.scope.similarity import Similarity
 
 FIGURES = Calibration("letters-1-256", 20.0, -12.0, {1: {0.1: 0.4, 0.01: 0.6}, 100: {0.1: 0.5, 0.01: 0.8}})
@@ -93,6 +94,18 @@ def test_the_size_of_the_memory_is_counted_only_when_it_changed(calibration: Pat
     memory.edits.append(edit(20, "more than a hundredth"))
     ask(scope, memory, "x")
     assert counted == ["default"] * 2
+
+
+def test_a_large_memory_s_size_is_that_of_the_last_search(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("memedit.scope._calibration.MANY", 3)
+    sizes = Sizes()
+    with EditMemory.open(tmp_path, encoder="letters", store="exact") as memory:
+        memory.add_many(Draft(statement=f"The CEO of Firm {at} is Ann") for at in range(4))
+        assert sizes(memory, "default") == 4
+        memory.add("The CEO of Acme is Dana Li")
+        memory.search("Who leads Acme?")
+        monkeypatch.setattr(memory.journal, "head", lambda: pytest.fail("asked anew"))
+        assert sizes(memory, "default") == 5
 
 
 def test_interpolation() -> None:

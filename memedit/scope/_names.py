@@ -33,12 +33,12 @@ def one_person(name: str, other: str) -> Literal["initials", "shorter"] | None:
     first; or both are the same but for titles, accents, and what stands in brackets; or the only name before the
     surname is given by its initial. Initials may stand behind the surname, as in lists of authors ("Bamford HW").
     """
-    behind = _initials_behind(name, other) or _initials_behind(other, name)
-    if behind:
-        return "initials" if behind > 1 else "shorter"
     short, long = sorted((parts(name), parts(other)), key=len)
     if len(short) < 2 or any(word.isdigit() for word in (*short, *long)) or len("".join(short)) < 5:
         return None
+    behind = _initials_behind(name, other) or _initials_behind(other, name)
+    if behind:
+        return "initials" if behind > 1 else "shorter"
     if short == long:
         return "shorter"
     if len(short) == len(long):
@@ -58,9 +58,12 @@ def one_person(name: str, other: str) -> Literal["initials", "shorter"] | None:
 
 
 def _initials_behind(name: str, other: str) -> int:
-    """How many initials follow the surname in `name` that are those of the names before it in `other`; else 0."""
+    """How many initials follow the surname in `name` that are those of the names before it in `other`; else 0.
+
+    What may be a number is none: Odo V is a king, and not Vera Odo.
+    """
     words, full = parts(name), parts(other)
-    if len(words) < 2 or len(full) < 2 or words[0] != full[-1] or len(words[0]) < 2:
+    if words[0] != full[-1] or len(words[0]) < 2 or words[-1] in _OTHERS:
         return 0
     initials = "".join(words[1:])
     apart = all(len(word) == 1 for word in words[1:])
