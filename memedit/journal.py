@@ -446,8 +446,7 @@ class Journal:
             off = self._not_current(connection, self._number(connection, namespace), at.t)
             if name is not None:
                 off += connection.scalars(_NAMED, {"name": name})
-            self.seen = head_of(connection)
-        return self.seen, off
+            return head_of(connection), off
 
     # Reading edits and records
 

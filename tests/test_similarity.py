@@ -100,12 +100,16 @@ def test_a_large_memory_s_size_is_that_of_the_last_search(tmp_path: Path, monkey
     monkeypatch.setattr("memedit.scope._calibration.MANY", 3)
     sizes = Sizes()
     with EditMemory.open(tmp_path, encoder="letters", store="exact") as memory:
+        counted, count = [], memory.count
+        monkeypatch.setattr(memory, "count", lambda namespace: counted.append(namespace) or count(namespace))
         memory.add_many(Draft(statement=f"The CEO of Firm {at} is Ann") for at in range(4))
-        assert sizes(memory, "default") == 4
+        assert [sizes(memory, "default") for _ in range(3)] == [4, 4, 4]
+        assert len(counted) == 1
         memory.add("The CEO of Acme is Dana Li")
         memory.search("Who leads Acme?")
         monkeypatch.setattr(memory.journal, "head", lambda: pytest.fail("asked anew"))
-        assert sizes(memory, "default") == 5
+        assert [sizes(memory, "default") for _ in range(3)] == [5, 5, 5]
+        assert len(counted) == 2
 
 
 def test_interpolation() -> None:
