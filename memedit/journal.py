@@ -54,6 +54,7 @@ from memedit.rules import (
     naming_live,
     outside_now,
     overridden,
+    standing,
     state_of,
     superseded_by,
 )
@@ -443,10 +444,9 @@ class Journal:
     def standing(self, namespace: str, at: At, name: int | None = None) -> tuple[int, list[int]]:
         """`head` and `not_current`, and `named` if there is a name: what a search wants to know, in one reading."""
         with self._reading() as connection:
-            off = self._not_current(connection, self._number(connection, namespace), at.t)
-            if name is not None:
-                off += connection.scalars(_NAMED, {"name": name})
-            return head_of(connection), off
+            wanted = {"number": self._number(connection, namespace), "t": at.t, "name": name}
+            rows = connection.execute(standing(), wanted).fetchall()
+        return next(seq for off, seq in rows if not off) or 0, sorted(seq for off, seq in rows if off)
 
     # Reading edits and records
 

@@ -14,7 +14,8 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from datetime import datetime
@@ -534,6 +535,25 @@ class EditMemory:
             ]
             for hits in found
         ]
+
+    @contextmanager
+    def one_state(self, namespace: str = DEFAULT_NAMESPACE) -> Iterator[None]:
+        """Within this all that the thread searches and reads is of one state of the memory, looked up once.
+
+        For several searches of one question. What is written meanwhile is not seen until it ends.
+        """
+        index = self._indexes.get(checked_namespace(namespace))
+        if index is None:  # the first search makes it, which may take long
+            yield
+            return
+        with ExitStack() as stack:
+            stack.enter_context(self.journal.one_state())
+            if not index.shows(self.journal.head()):
+                stack.close()  # catching up writes
+                index.sync()
+                stack.enter_context(self.journal.one_state())
+                self.journal.head()  # a state begins with its first reading
+            yield
 
     def search_named(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from memedit.lookups import selected
-from memedit.schema import EDITS, At, chain, purged, record, state, target, undone
+from memedit.schema import EDITS, At, alias, chain, purged, record, state, target, undone
 
 # The rules of memedit.fold as SQL. `e` is the edit judged; the others are those that bear on it.
 
@@ -126,6 +126,16 @@ def outside_now() -> sa.CompoundSelect[Any]:
         .where(record.c.namespace == number, _windowed(record), state.c.live == 1, ~is_valid(record, t))
     )
     return sa.union(outside, overridden(number, t))
+
+
+@functools.cache
+def standing() -> sa.CompoundSelect[Any]:
+    """(0, the last sequence number or None), then (1, seq) of each edit that is `outside_now`, or beside whose aliases
+    the hash `name` was written: what every search asks, as one statement."""
+    outside = outside_now().subquery()
+    named = sa.select(sa.literal_column("1"), alias.c.seq).where(alias.c.name == sa.bindparam("name"))
+    head: Any = sa.select(sa.literal_column("0"), sa.func.max(record.c.seq))
+    return sa.union_all(head, sa.select(sa.literal_column("1"), outside.c.seq), named)
 
 
 @functools.cache

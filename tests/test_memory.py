@@ -365,6 +365,22 @@ def test_what_a_search_has_found_is_named_as_if_it_had_not(memory: EditMemory) -
         assert [hit.score for hit in plain] == pytest.approx([hit.score for hit in knowing], abs=1e-3)
 
 
+def test_searches_in_one_state_see_nothing_that_is_written_meanwhile(tmp_path: Path) -> None:
+    with EditMemory.open(tmp_path, encoder="letters") as memory, EditMemory.open(tmp_path, encoder="letters") as other:
+        with memory.one_state():  # nothing is searched yet, so nothing is held
+            assert not memory.search("the capital of Nod")
+        first = memory.add("The capital of Nod is Ur")
+        assert memory.search("the capital of Nod")
+        second = other.add("The currency of Nod is the shell")
+        with memory.one_state():
+            other.remove(first.edit.id)
+            other.add("The anthem of Nod is Ho")
+            assert {hit.edit.id for hit in memory.search("of Nod", k=9)} == {first.edit.id, second.edit.id}
+            vector = memory.encoder.encode(["Nod"])[0]
+            assert {hit.edit.id for hit in memory.search_named("Nod", vector)} == {first.edit.id, second.edit.id}
+        assert {hit.edit.target for hit in memory.search("of Nod", k=9)} == {"the shell", "Ho"}
+
+
 def test_search_finds_each_edit_once_by_its_best_key(memory: EditMemory) -> None:
     edit = memory.add("The CEO of Acme is Dana Li", aliases=["Acme Corp", "Acme Inc"]).edit
     memory.add("Bolts are made of steel")

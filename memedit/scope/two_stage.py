@@ -514,20 +514,19 @@ def proposed(
         return []
     flat = [(number, text) for number, ask in enumerate(asks) for text in ask.texts]
     queries = np.stack([vectors[text] for _, text in flat])
-    found = memory.search_many(queries, k=k, namespace=namespace, as_of=as_of, floor=floor)
     best: list[dict[str, Near]] = [{} for _ in asks]
     by_their_name: list[set[str]] = [set() for _ in asks]
-    for (number, text), hits in zip(flat, found, strict=True):
-        named: list[Hit] = []
-        if as_of is None and (by_name == "always" or (by_name == "crowded" and len(hits) == k)):
-            named = memory.search_named(text, vectors[text], k=k, namespace=namespace, floor=floor, known=hits)
-            by_their_name[number].update(hit.edit.id for hit in named)
-        for hit in (*hits, *named):
-            known = best[number].get(hit.edit.id)
-            if not asks[number].fits(text, hit.edit):
-                continue
-            if known is None or hit.score > known[1].score:
-                best[number][hit.edit.id] = text, hit
+    with memory.one_state(namespace):
+        found = memory.search_many(queries, k=k, namespace=namespace, as_of=as_of, floor=floor)
+        for (number, text), hits in zip(flat, found, strict=True):
+            named: list[Hit] = []
+            if as_of is None and (by_name == "always" or (by_name == "crowded" and len(hits) == k)):
+                named = memory.search_named(text, vectors[text], k=k, namespace=namespace, floor=floor, known=hits)
+                by_their_name[number].update(hit.edit.id for hit in named)
+            for hit in (*hits, *named):
+                known = best[number].get(hit.edit.id)
+                if asks[number].fits(text, hit.edit) and (known is None or hit.score > known[1].score):
+                    best[number][hit.edit.id] = text, hit
     made = []
     for one, names in zip(best, by_their_name, strict=True):
         near = sorted(one.values(), key=_nearness)
