@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from memedit.errors import ModelError
 from memedit.training import scope_export
 from memedit.training.scope_export import (
-    BLOCK,
+    TOP,
     Precision,
     checksum,
     export_encoder,
     export_verifier,
     first_layers,
-    from_blocks,
-    quantised_blocks,
+    quantised_columns,
     quantised_rows,
     read_folder,
     ship,
+    smoothing,
     unpack,
 )
 
@@ -36,12 +36,17 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_gate(tmp_path_factory.mktemp("gate"))
 
 
-def run(path: Path, **inputs: NDArray[np.int64]) -> NDArray[np.float32]:
+def session(path: Path) -> Any:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    made: NDArray[np.float32] = session.run(None, inputs)[0]
-    return made
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def run(path: Path, **inputs: NDArray[np.int64]) -> NDArray[np.float32]:
+    """A text at a time, without its padding, as it is run."""
+    model, lengths = session(path), inputs["attention_mask"].sum(axis=1)
+    made = [model.run(None, {k: v[at : at + 1, :n] for k, v in inputs.items()})[0] for at, n in enumerate(lengths)]
+    return np.concatenate(made)
 
 
 def torch_embedding(folder: Path) -> NDArray[np.float32]:
@@ -68,17 +73,42 @@ def torch_logit(folder: Path) -> NDArray[np.float32]:
     return made
 
 
-def test_blocks_come_back() -> None:
-    weight = np.random.default_rng(0).normal(0, 1, (5, BLOCK + 40)).astype(np.float32)
-    weight[2] = 0
-    weight[:, :BLOCK] *= 100  # each block has its own scale
-    made, scale = quantised_blocks(weight)
-    assert made.shape == (5, 2, BLOCK)
-    assert scale.shape == (5, 2)
-    back = from_blocks(made, scale, BLOCK + 40)
-    assert np.abs(back - weight)[:, :BLOCK].max() <= np.abs(weight).max() / 250
-    assert np.abs(back - weight)[:, BLOCK:].max() <= np.abs(weight[:, BLOCK:]).max() / 250
-    assert not back[2].any()
+def test_columns_come_back_in_seven_bits() -> None:
+    weight = np.random.default_rng(0).normal(0, 1, (40, 5)).astype(np.float32)
+    weight[:, 2] = 0
+    weight[:, 3] *= 100  # each output has its own scale
+    made, scale = quantised_columns(weight)
+    assert made.dtype == np.int8
+    assert made.shape == weight.shape
+    assert scale.shape == (5,)
+    assert np.abs(made).max() == TOP
+    assert 2 * 255 * TOP < 2**15  # two products of a byte and such a weight fit sixteen bits
+    assert (np.abs(made * scale - weight).max(axis=0) <= np.abs(weight).max(axis=0) / (2 * TOP) + 1e-9).all()
+    assert not made[:, 2].any()
+
+
+def test_smoothing_takes_from_inputs_that_are_large() -> None:
+    weight = np.random.default_rng(0).normal(0, 1, (40, 5)).astype(np.float32)
+    span = np.ones(40, np.float32)
+    span[7], span[9] = 60.0, 0.0
+    figures = smoothing(weight, span)
+    assert figures.argmin() == 7
+    assert figures[7] * 60 < 10 * np.median(figures)
+    assert np.isfinite(figures).all()
+    assert np.isfinite(1 / figures).all()
+
+
+def test_a_channel_many_times_as_large_costs_little(tmp_path: Path) -> None:
+    folder = torch_folder(tmp_path / "torch")
+    config, weights = read_folder(folder)
+    for layer in range(CONFIG["num_hidden_layers"]):
+        gain = weights[f"encoder.layer.{layer}.attention.output.LayerNorm.weight"].copy()
+        gain[5] *= 30
+        weights[f"encoder.layer.{layer}.attention.output.LayerNorm.weight"] = gain
+    scope_export.write_folder(folder, config, weights)
+    export_encoder(folder, tmp_path / "smooth.onnx")
+    made = run(tmp_path / "smooth.onnx", input_ids=IDS, attention_mask=MASK)
+    assert (made * torch_embedding(folder)).sum(axis=1).min() > 0.99
 
 
 def test_rows_come_back() -> None:
@@ -87,13 +117,15 @@ def test_rows_come_back() -> None:
     assert (np.abs(rows * scale - table).max(axis=1) <= np.abs(table).max(axis=1) / 250 + 1e-9).all()
 
 
-@pytest.mark.parametrize(("precision", "least"), [("float32", 0.99999), ("int8", 0.998)])
+@pytest.mark.parametrize(("precision", "least"), [("float32", 0.99999), ("int8", 0.995)])
 def test_the_encoder_computes_what_torch_computes(tmp_path: Path, precision: Precision, least: float) -> None:
     folder = torch_folder(tmp_path / "torch")
     export_encoder(folder, tmp_path / "made.onnx", precision)
     made = run(tmp_path / "made.onnx", input_ids=IDS, attention_mask=MASK)
     assert np.linalg.norm(made, axis=1) == pytest.approx(1, abs=1e-5)
     assert (made * torch_embedding(folder)).sum(axis=1).min() >= least
+    together = session(tmp_path / "made.onnx").run(None, {"input_ids": IDS, "attention_mask": MASK})[0]
+    assert (together * made).sum(axis=1).min() >= least  # padded, too, though nothing runs it so
 
 
 def test_positions_that_begin_behind_the_padding(tmp_path: Path) -> None:
@@ -157,13 +189,13 @@ def test_unpacking_gives_folders_that_torch_loads(gate: Path, tmp_path: Path) ->
             {"pooler.dense.weight", "pooler.dense.bias"} if part == "encoder" else set()
         )
         for name, value in after.items():
-            assert np.abs(value - before[name]).max() <= np.abs(before[name]).max() / 200, name
+            assert np.linalg.norm(value - before[name]) <= 0.06 * np.linalg.norm(before[name]), name
     texts = ["who is the chief executive of acme?", "dana li"]
     encoder = SentenceTransformer(str(tmp_path / "encoder"), device="cpu", local_files_only=True)
     rows = encoder.encode(texts, show_progress_bar=False)
     assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
     shipped = shipped_rows(gate, texts)
-    assert (rows * shipped).sum(axis=1).min() > 0.998
+    assert (rows * shipped).sum(axis=1).min() > 0.995
     verifier = CrossEncoder(str(tmp_path / "verifier"), device="cpu", local_files_only=True, num_labels=1)
     assert verifier.predict([(texts[0], texts[1])], show_progress_bar=False).shape == (1,)
 
@@ -179,7 +211,7 @@ def test_unpacked_and_shipped_again_is_as_it_was(gate: Path, tmp_path: Path) -> 
     ship(tmp_path / "torch" / "encoder", tmp_path / "torch" / "verifier", tmp_path / "again")
     ids = {"input_ids": IDS, "attention_mask": MASK}
     again, before = run(tmp_path / "again" / "encoder.onnx", **ids), run(gate / "encoder.onnx", **ids)
-    assert (again * before).sum(axis=1).min() > 0.9999
+    assert (again * before).sum(axis=1).min() > 0.999
 
 
 def test_first_layers_are_those_of_the_base(tmp_path: Path) -> None:

@@ -425,9 +425,9 @@ def export(model: Planner, out: Path, precision: Precision = "int8") -> None:
     key, value = graph.linear(states, "key"), graph.linear(states, "value")
     mask = graph.add("Cast", ["attention_mask"], to=6)
     seen = graph.add("MultiHeadAttention", [query, key, value, "", mask], domain="com.microsoft", num_heads=slots.heads)
-    x1 = graph.normalised(graph.linear(seen, "seen"), "norms.1", plus=x0)
+    x1 = graph.normalised(graph.add("Add", [graph.linear(seen, "seen"), x0]), "norms.1")
     wide = graph.add("Gelu", [graph.linear(x1, "wide")])
-    x2 = graph.normalised(graph.linear(wide, "narrow"), "norms.2", plus=x1)
+    x2 = graph.normalised(graph.add("Add", [graph.linear(wide, "narrow"), x1]), "norms.2")
 
     def plainly(states: str, name: str) -> str:
         weight = graph.constant(f"{name}.weight", weights[f"{name}.weight"].T)

@@ -7,9 +7,15 @@ The graph is not traced from torch but written here, layer by layer, from the we
 each operator is then the fused one that onnxruntime runs fastest, each weight keeps its name, so that the way back is
 a matter of multiplying, and neither direction needs more than `onnx`.
 
-Weights are int8 with one scale for each output column and block of 128 inputs, word and position embeddings int8 with
-one scale for each row. Activations are quantised row by row while running: unlike quantisation by tensor, a text's
-vector is then the same whatever batch the text is in.
+Word and position embeddings are int8 with one scale for each row. The weights of a layer are of seven bits with one
+scale for each output, its inputs are made bytes while running, all with one scale, so that the whole is one product of
+integers. A few channels of a transformer are many times as large as all others and would take that scale for
+themselves: as SmoothQuant does (Xiao et al. 2023, section 4), each input is divided by a figure of its channel, with
+which the channel's weights are multiplied. The figures come from `readings` that the model in floats is run on. The
+scale is the whole input's, hence a text's vector is its own only as long as texts are run one by one.
+
+Seven bits, not eight: processors without instructions for products of bytes add two of them in sixteen bits, and 255
+times 63, twice, is the most that fits.
 """
 
 from __future__ import annotations
@@ -31,8 +37,10 @@ from memedit.errors import ModelError
 FORMAT = 1
 ENCODER, VERIFIER, TOKENIZER, CONFIG = "encoder.onnx", "verifier.onnx", "tokenizer.json", "config.json"
 ENCODER_TOKENS, VERIFIER_TOKENS = 128, 192
-BLOCK = 128
-"""Inputs of a weight's column that share one scale."""
+TOP = 63
+"""The largest step of a layer's weight: seven bits."""
+SMOOTH = 0.7
+"""How much of the inequality of a layer's input channels goes into its weights, in [0, 1]."""
 FAMILIES = {"bert": 0, "roberta": 2, "xlm-roberta": 2}
 """Kinds of model that can be exported, and the number of the first position in their tables."""
 OPSET = 20
@@ -40,6 +48,7 @@ OPSET = 20
 Precision = Literal["int8", "float32"]
 Array = NDArray[Any]
 Weights = dict[str, NDArray[np.float32]]
+Spans = Mapping[str, NDArray[np.float32]]
 
 
 # --- quantisation
@@ -51,35 +60,42 @@ def quantised_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArra
     return np.rint(table / scale).astype(np.int8), scale
 
 
-def quantised_blocks(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """(outputs, inputs) -> (outputs, blocks, BLOCK) bytes around 128, (outputs, blocks) scales; padded at the end."""
-    outputs, inputs = weight.shape
-    blocks = -(-inputs // BLOCK)
-    padded = np.zeros((outputs, blocks * BLOCK), np.float32)
-    padded[:, :inputs] = weight
-    rows, scale = quantised_rows(padded.reshape(-1, BLOCK))
-    made = (rows.astype(np.int16) + 128).astype(np.uint8)
-    return made.reshape(outputs, blocks, BLOCK), scale.reshape(outputs, blocks)
+def quantised_columns(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """(inputs, outputs) -> int8 of the same shape, within TOP, and (outputs,) scales."""
+    scale = np.maximum(np.abs(weight).max(axis=0) / TOP, 1e-12).astype(np.float32)
+    return np.rint(weight / scale).astype(np.int8), scale
 
 
-def from_blocks(made: NDArray[np.uint8], scale: NDArray[np.float32], inputs: int) -> NDArray[np.float32]:
-    """The weight (outputs, inputs) that `quantised_blocks` was given, as near as its bytes tell."""
-    rows = (made.astype(np.float32) - 128) * scale.reshape(*made.shape[:2], 1)
-    return np.ascontiguousarray(rows.reshape(len(made), -1)[:, :inputs], np.float32)
+def smoothing(weight: NDArray[np.float32], span: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(inputs,) figures, around 1, to multiply the inputs of a weight (inputs, outputs) by; `span` is how large each
+    input becomes. SmoothQuant's equation 4, whose figures these divide by."""
+    own = np.maximum(np.abs(weight).max(axis=1), 1e-5)
+    figures = np.maximum(span, 1e-5) ** SMOOTH / own ** (1 - SMOOTH)
+    figures = np.clip(figures / np.exp(np.log(figures).mean()), 0.05, 100)
+    made: NDArray[np.float32] = (1 / figures).astype(np.float32)
+    return made
 
 
 # --- the graph
 
 
 class Graph:
-    """An ONNX graph in the making: constants by name, nodes in order. Names of weights are those of the torch model."""
+    """An ONNX graph in the making: constants by name, nodes in order. Names of weights are those of the torch model.
 
-    def __init__(self, weights: Weights, config: Mapping[str, Any], precision: Precision) -> None:
+    `spans` says of each layer how large each of its inputs becomes; int8 needs it.
+    """
+
+    def __init__(
+        self, weights: Weights, config: Mapping[str, Any], precision: Precision, spans: Spans | None = None
+    ) -> None:
         self.weights = weights
         self.config = config
         self.precision = precision
+        self.spans = spans or {}
         self.nodes: list[Any] = []
         self.constants: dict[str, Array] = {}
+        self.inputs: dict[str, str] = {}
+        """Of each layer in float32, the output that it reads."""
 
     def add(self, operator: str, inputs: Sequence[str], *, domain: str = "", **attributes: Any) -> str:
         """A node with one output; -> the output's name."""
@@ -112,25 +128,22 @@ class Graph:
         weight = np.concatenate([self.weights[f"{each}.weight"] for each in names])
         bias = self.constant(f"{name}.bias", np.concatenate([self.weights[f"{each}.bias"] for each in names]))
         if self.precision == "float32":
+            self.inputs[name] = x
             return self.add("Add", [self.add("MatMul", [x, self.constant(f"{name}.weight", weight.T)]), bias])
-        made, scale = quantised_blocks(weight)
+        smooth = smoothing(weight.T, self.spans[name])
+        made, scale = quantised_columns((weight.T / smooth[:, None]).astype(np.float32))
+        smoothed = self.add("Mul", [x, self.constant(f"{name}.smooth", smooth)])
         return self.add(
-            "MatMulNBits",
-            [x, self.constant(f"{name}.blocks", made), self.constant(f"{name}.scale", scale), "", "", bias],
+            "DynamicQuantizeMatMul",
+            [smoothed, self.constant(f"{name}.columns", made), self.constant(f"{name}.scale", scale), "", bias],
             domain="com.microsoft",
-            K=weight.shape[1],
-            N=weight.shape[0],
-            bits=8,
-            block_size=BLOCK,
-            accuracy_level=4,  # activations are int8 as well, with a scale for each row and block
         )
 
-    def normalised(self, x: str, name: str, plus: str) -> str:
-        """Layer normalisation of x + plus."""
+    def normalised(self, x: str, name: str) -> str:
+        """Layer normalisation."""
         return self.add(
-            "SkipLayerNormalization",
-            [x, plus, self.weight(f"{name}.weight"), self.weight(f"{name}.bias")],
-            domain="com.microsoft",
+            "LayerNormalization",
+            [x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias")],
             epsilon=float(self.config.get("layer_norm_eps", 1e-12)),
         )
 
@@ -145,7 +158,7 @@ class Graph:
         places = self.rows(table, "Slice", start, length, start)
         types = self.weight("embeddings.token_type_embeddings.weight")
         kind = self.add("Gather", [types, "token_type_ids" if token_types else zero])
-        x = self.normalised(self.add("Add", [words, places]), "embeddings.LayerNorm", plus=self._spread(kind, words))
+        x = self.normalised(self.add("Add", [self.add("Add", [words, places]), kind]), "embeddings.LayerNorm")
         mask = self.add("Cast", ["attention_mask"], to=6)
         heads = int(self.config["num_attention_heads"])
         parts = self.constant("parts", np.full(3, self.config["hidden_size"], np.int64))
@@ -160,14 +173,11 @@ class Graph:
                 num_heads=heads,
             )
             seen = self.linear(seen, f"{here}.attention.output.dense")
-            x = self.normalised(seen, f"{here}.attention.output.LayerNorm", plus=x)
+            x = self.normalised(self.add("Add", [seen, x]), f"{here}.attention.output.LayerNorm")
             wide = self.add("Gelu", [self.linear(x, f"{here}.intermediate.dense")])
-            x = self.normalised(self.linear(wide, f"{here}.output.dense"), f"{here}.output.LayerNorm", plus=x)
+            narrow = self.linear(wide, f"{here}.output.dense")
+            x = self.normalised(self.add("Add", [narrow, x]), f"{here}.output.LayerNorm")
         return x
-
-    def _spread(self, part: str, like: str) -> str:
-        """A part in the shape of a whole: the fused sum broadcasts the batch only."""
-        return self.add("Expand", [part, self.add("Shape", [like])])
 
     def _split(self, x: str, parts: str) -> list[str]:
         from onnx import helper
@@ -176,40 +186,101 @@ class Graph:
         self.nodes.append(helper.make_node("Split", [x, parts], names, name=names[0], axis=-1))
         return names
 
-    def written(self, inputs: Sequence[str], output: str, made: str, width: int, path: Path) -> None:
-        """Write the model whose `output` is what the node `made` gives. Raises ModelError where it is not valid."""
+    def model(self, inputs: Sequence[str], outputs: Mapping[str, Sequence[str | int] | None]) -> Any:
+        """The model with these inputs, (batch, length) each, and these outputs of these shapes (None: any)."""
         import onnx
         from onnx import helper, numpy_helper
 
-        self.nodes.append(helper.make_node("Identity", [made], [output], name=output))
         graph = helper.make_graph(
             self.nodes,
             "memedit-gate",
             [helper.make_tensor_value_info(name, onnx.TensorProto.INT64, ["batch", "length"]) for name in inputs],
-            [helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, ["batch", width])],
+            [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in outputs.items()],
             [numpy_helper.from_array(value, name) for name, value in self.constants.items()],
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=opsets, producer_name="memedit", ir_version=9)
         helper.set_model_props(model, {"config": json.dumps(dict(self.config), sort_keys=True)})
+        return model
+
+    def written(self, inputs: Sequence[str], output: str, made: str, width: int, path: Path) -> None:
+        """Write the model whose `output`, (batch, width), is what the node `made` gives."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node("Identity", [made], [output], name=output))
+        model = self.model(inputs, {output: ["batch", width]})
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+ENCODER_INPUTS = ("input_ids", "attention_mask")
+VERIFIER_INPUTS = (*ENCODER_INPUTS, "token_type_ids")
+
+
+def readings() -> tuple[list[str], list[tuple[str, str]]]:
+    """Texts as an encoder reads them, and pairs as a verifier does: a wording of each relation, of made-up names."""
+    from memedit.relations import asked_wordings, fill, relations
+
+    names = ("Ann Lo", "Marxville", "Acme Holding", "the Third Bridge of Odo", "HW Bamford", "Freedonia", "Lamp II")
+    told = [relation.statements[0] for relation in relations().values()]
+    texts, pairs = [], []
+    for at, (relation, wordings) in enumerate(sorted(asked_wordings().items())):
+        own = relations()[relation].statements[0] if relation in relations() else told[at % len(told)]
+        for turn, wording in enumerate(wordings[:: max(len(wordings) // 3, 1)][:3]):
+            subject, target = names[(at + turn) % len(names)], names[(at + turn + 3) % len(names)]
+            said = fill((own, told[(at + 1) % len(told)])[turn % 2], subject, target)
+            question = fill(wording, subject)
+            texts += [question, f"{said}."]
+            pairs.append((question, f"{said} | also: {target}" if turn == 2 else said))
+    return texts, pairs
+
+
+def spans_of(folder: Path, graph: Graph, inputs: Sequence[str]) -> Spans:
+    """How large each layer's inputs become in a graph in float32, over the `readings`. Raises ModelError where the
+    folder has no tokenizer."""
+    import onnxruntime
+    from tokenizers import Tokenizer
+
+    from memedit.encoders.onnx import joined
+
+    read = Tokenizer.from_str(json.dumps(plain_tokenizer(folder)))
+    texts, pairs = readings()
+    given: Sequence[tuple[str, str] | tuple[str]] = pairs if len(inputs) > 2 else [(text,) for text in texts]
+    sources = sorted(set(graph.inputs.values()))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    session = onnxruntime.InferenceSession(
+        graph.model(inputs, dict.fromkeys(sources)).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    most: dict[str, NDArray[np.float32]] = {}
+    longest = int(graph.config["max_position_embeddings"]) - FAMILIES[graph.config["model_type"]]
+    for one in given:
+        made = joined(read, *one, longest=min(longest, VERIFIER_TOKENS))
+        ids = np.array([made.ids], np.int64)
+        values = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.array([made.type_ids])}
+        for name, states in zip(sources, session.run(sources, {key: values[key] for key in inputs}), strict=True):
+            largest = np.abs(states.reshape(-1, states.shape[-1])).max(axis=0)
+            most[name] = np.maximum(most[name], largest) if name in most else largest
+    return {layer: most[source] for layer, source in graph.inputs.items()}
 
 
 def export_encoder(folder: Path, out: Path, precision: Precision = "int8") -> None:
     """Write the encoder in a torch folder (BertModel, or sentence-transformers around one) to the file `out`.
 
     Mean pooling and normalisation are in the graph: input_ids, attention_mask (batch, length) -> embedding (batch,
-    width). Raises ModelError for a folder that holds no such model.
+    width). Raises ModelError for a folder that holds no such model or, for int8, no tokenizer.
     """
     config, weights = read_folder(folder)
-    graph = Graph(weights, config, precision)
+    graph = Graph(weights, config, "float32")
     states = graph.body(token_types=False)
+    if precision == "int8":
+        graph = Graph(read_folder(folder)[1], config, precision, spans_of(folder, graph, ENCODER_INPUTS))
+        states = graph.body(token_types=False)
     # The mean's divisor is not needed: the length becomes 1 afterwards.
     row = graph.add("Unsqueeze", [graph.add("Cast", ["attention_mask"], to=1), graph.constant("axis", np.array([1]))])
     summed = graph.add("Squeeze", [graph.add("MatMul", [row, states]), graph.constant("axis", np.array([1]))])
     made = graph.add("LpNormalization", [summed], axis=-1, p=2)
-    graph.written(["input_ids", "attention_mask"], "embedding", made, int(config["hidden_size"]), out)
+    graph.written(ENCODER_INPUTS, "embedding", made, int(config["hidden_size"]), out)
 
 
 def export_verifier(folder: Path, out: Path, precision: Precision = "int8") -> None:
@@ -222,13 +293,19 @@ def export_verifier(folder: Path, out: Path, precision: Precision = "int8") -> N
         raise ModelError(f"{folder} holds no BertForSequenceClassification: it has no pooler or no classifier")
     if len(weights["classifier.weight"]) != 1:
         raise ModelError(f"the verifier in {folder} has {len(weights['classifier.weight'])} labels; one is needed")
-    graph = Graph(weights, config, precision)
-    states = graph.body(token_types=True)
-    first = graph.add("Gather", [states, "zero"], axis=1)
-    pooled = graph.add("Tanh", [graph.linear(first, "pooler.dense")])
-    head = graph.constant("classifier.weight", weights["classifier.weight"].T)
+    graph = Graph(weights, config, "float32")
+    pooled = _pooled(graph)
+    if precision == "int8":
+        graph = Graph(read_folder(folder)[1], config, precision, spans_of(folder, graph, VERIFIER_INPUTS))
+        pooled = _pooled(graph)
+    head = graph.constant("classifier.weight", graph.weights["classifier.weight"].T)
     made = graph.add("Add", [graph.add("MatMul", [pooled, head]), graph.weight("classifier.bias")])
-    graph.written(["input_ids", "attention_mask", "token_type_ids"], "logit", made, 1, out)
+    graph.written(VERIFIER_INPUTS, "logit", made, 1, out)
+
+
+def _pooled(graph: Graph) -> str:
+    first = graph.add("Gather", [graph.body(token_types=True), "zero"], axis=1)
+    return graph.add("Tanh", [graph.linear(first, "pooler.dense")])
 
 
 # --- torch folders
@@ -414,9 +491,8 @@ def torch_weights(held: Mapping[str, Array], config: Mapping[str, Any]) -> Itera
             if "position" in whole and first:
                 table = np.concatenate([np.zeros((first, table.shape[1]), np.float32), table])
             yield whole, table
-        elif kind == "blocks":
-            inputs = config["intermediate_size"] if ".output.dense" in whole and "attention" not in whole else 0
-            weight = from_blocks(value, held[f"{whole}.scale"], int(inputs or config["hidden_size"]))
+        elif kind == "columns":
+            weight = (value * held[f"{whole}.scale"] * held[f"{whole}.smooth"][:, None]).T.astype(np.float32)
             for layer, part in zip(layers, np.split(weight, len(layers)), strict=True):
                 yield f"{layer}.weight", part
         elif kind == "bias":
