@@ -157,7 +157,8 @@ class Decision:
 
     `hits` are the edits in scope, the most probable first (empty: out of scope); `candidates` all that were looked at;
     `threshold` the probability from which a candidate is in scope; `query` the text that was judged; `label` is "none",
-    "single" or "multi_hop" (needs an edit on the way).
+    "single" or "multi_hop" (takes several hops, with an edit on the way; one that is in scope may be that, or be all
+    that is asked).
     """
 
     query: str

@@ -241,9 +241,17 @@ def test_multi_hop_questions_have_a_label_of_their_own(tmp_path: Path, memory: E
     assert not decision.in_scope
     assert decision.candidates
     assert "several hops" in decision.notes[-1]
-    # a single question stays one, whatever the head says, and without a head or a threshold there is no such label
-    single = gate(path, head=(weights, 90.0)).decide(user("Is the CEO of Acme Dana Li?"), memory)
-    assert single.label == "single"
+    # one in a known wording stays single, whatever the head says; another that is in scope is both
+    sure = gate(path, head=(weights, 90.0))
+    assert sure.decide(user("Who is the CEO of Acme?"), memory).label == "single"
+    both = sure.decide(user("Is the CEO of Acme Dana Li?"), memory)
+    assert (both.label, both.in_scope) == ("multi_hop", True)
+    assert "the edit in scope may be one of them" in both.notes[-1]
+    # for which the odds must be twice those that suffice where none is
+    little = gate(path, head=((0.0,) * encoder.dimension, 2.44), verifier=verifier)  # p = 0.92
+    assert little.decide(user("Is the CEO of Acme Dana Li?"), memory).label == "single"
+    assert little.decide(user(question), memory).label == "multi_hop"
+    # and without a head or a threshold there is no such label
     assert gate(path, verifier=verifier).decide(user(question), memory).label == "none"
     assert gate(path, head=(weights, -90.0), verifier=verifier).decide(user(question), memory).label == "none"
 

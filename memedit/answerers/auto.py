@@ -129,7 +129,7 @@ class Auto:
     def _several_hops(self, messages: Sequence[Message], decision: Decision, model: BaseModel | None) -> list[Choice]:
         known = [name for name in self.several_hops if name.partition(":")[0] in answerers.names()]
         known = [name for name in known if decision.label in wanted(_default(name))]
-        if decision.label != "multi_hop":
+        if decision.label != "multi_hop" or decision.in_scope:
             if not known or not self._holds_facts():
                 return []
             asked = decision.query or last_user(messages), decision.in_scope

@@ -33,7 +33,7 @@ from memedit.relations import relations
 from memedit.scope._asked import FollowUp, asked, edit_text, follow_up
 from memedit.scope._calibration import BOTH, Calibration, Sizes, TwoStageCalibration, load_two_stage
 from memedit.scope._held import NOT_ASKED, nothing_in
-from memedit.scope._names import one_person
+from memedit.scope._names import numbered_apart, one_person, unread
 from memedit.scope._relation import agreement, asked_of, own_names, said_by, told
 
 if TYPE_CHECKING:  # numpy is imported with the first vector
@@ -49,12 +49,15 @@ LONGEST = 10_000
 """Characters of a text that go to the encoder, which reads fewer."""
 LIKELY = 0.5
 """Probability from which an edit is in scope that is asked backwards in a known wording."""
-INITIALS = 0.1
-"""Probability from which an edit is in scope whose subject is asked for by initials, in a known wording."""
+VARIANT = 0.1
+"""Probability from which an edit is in scope whose subject is asked for by initials or a nickname, in a known
+wording."""
 OTHERWISE = 0.003
 """Probability that an edit has at most where the words ask for another relation than it is of: of 3,548 such questions
 about subjects that the gate was trained on none falls under its edit (`python -m memedit.training.scope_wordings`), six
 did before the wordings that misled were mended."""
+AS_WELL = 2.0
+"""How many times the odds several hops must have where an edit is in scope, which speaks for one."""
 LARGE = 5_000
 """Edits from which those that a question names are looked up, whatever is near: their vectors are searched in part."""
 KNOWN = 16
@@ -244,32 +247,36 @@ class TwoStage:
             scores = self._scores(asks, encoder)
         judged: dict[int, dict[str, float]] = {}
         apart: dict[int, list[str]] = {}
+        plainly: set[tuple[int, str]] = set()
         bound, unnamed = self._bound(size)
         for (number, text, hit), score in zip(asks, scores, strict=True):
             weighed = score if not unnamed or names_subject(text, hit.edit) else score - unnamed
-            asks_for, says = asked_of(text, own_names(hit.edit)), said_by(hit.edit)
-            agrees = agreement(asks_for, says)
-            if agrees is False:
+            rule = by_words(text, hit.edit)
+            if isinstance(rule, str):
                 if weighed >= bound:
-                    apart.setdefault(number, []).append(f"{hit.edit.id} is left out: {told(asks_for, says)}")
+                    apart.setdefault(number, []).append(f"{hit.edit.id} is left out: {rule}")
                 weighed = min(weighed, self._stage.score_of(OTHERWISE))
             elif weighed < bound and (
-                agrees
+                rule
                 or (self._stage.probability(score) >= LIKELY and asks_backwards(text, hit.edit))
-                or (self._stage.probability(score) >= INITIALS and self._by_variant(text, hit.edit, score))
+                or (self._stage.probability(score) >= VARIANT and self._by_variant(text, hit.edit, score))
             ):
                 weighed = max(score, bound)
+            if rule is True:
+                plainly.add((number, hit.edit.id))
             judged.setdefault(number, {})[hit.edit.id] = weighed
         for number, task in tasks.items():
             if number not in made:
                 notes = (*self._notes(encoder), *apart.get(number, ()))
-                made[number] = self._decision(task, near[number], judged.get(number, {}), bound, number in multi, notes)
+                asks_plainly = any((number, hit.edit.id) in plainly for _, hit in near[number])
+                hops = 0.0 if asks_plainly else multi.get(number, 0.0)
+                made[number] = self._decision(task, near[number], judged.get(number, {}), bound, hops, notes)
         return made
 
     def _by_variant(self, text: str, edit: Edit, score: float) -> bool:
         """Whether a text asks for what an edit says of a person under another form of the name."""
         how = asks_by_variant(text, edit)
-        return how == "initials" or (how == "shorter" and self._stage.probability(score) >= LIKELY)
+        return how in ("initials", "nickname") or (how == "shorter" and self._stage.probability(score) >= LIKELY)
 
     def _scores(self, asks: Sequence[tuple[int, str, Hit]], encoder: Encoder) -> list[float]:
         """One score for each pair, on the scale of the stages' calibration."""
@@ -288,7 +295,7 @@ class TwoStage:
         near: Sequence[Near],
         scores: dict[str, float],
         bound: float,
-        multi: bool,
+        hops: float,
         notes: tuple[str, ...],
     ) -> Decision:
         stage = self._stage
@@ -302,9 +309,10 @@ class TwoStage:
         )
         hits = tuple(hit for hit in judged if scores.get(hit.edit.id, -math.inf) >= bound)
         label: Literal["none", "single", "multi_hop"] = "single" if hits else "none"
-        if multi and not hits:
+        if hops and (not hits or odds(hops) >= AS_WELL * odds(self.figures.multi_hop or 0.0)):
             label = "multi_hop"
-            notes = (*notes, "this takes several hops: no edit answers it by itself, one may be needed on the way")
+            also = "no edit answers it by itself, one may be needed on the way"
+            notes = (*notes, f"this takes several hops: {'the edit in scope may be one of them' if hits else also}")
         return Decision(
             query=text_of[judged[0].edit.id] if judged else task.texts[0],
             hits=hits,
@@ -348,16 +356,18 @@ class TwoStage:
 
     def _multi(
         self, tasks: Mapping[int, Asked], vectors: Mapping[str, NDArray[np.float32]], encoder: Encoder
-    ) -> set[int]:
-        """The tasks whose question takes several hops, by a linear map of its vector; none where there is no map."""
+    ) -> dict[int, float]:
+        """The tasks whose question takes several hops, with the probability of it, by a linear map of its vector; none
+        where there is no map."""
         least = self.figures.multi_hop
         if least is None:
-            return set()
+            return {}
         head = self.head if self.head is not None else _shipped_head(_gate_folder(encoder), encoder.identity)
         if head is None:
-            return set()
+            return {}
         weights, bias = _array(tuple(head[0])), head[1]
-        return {number for number, task in tasks.items() if hops(vectors[task.texts[0]], weights, bias) >= least}
+        found = {number: hops(vectors[task.texts[0]], weights, bias) for number, task in tasks.items()}
+        return {number: probability for number, probability in found.items() if probability >= least}
 
     # Without the stages
 
@@ -423,6 +433,26 @@ def names_subject(text: str, edit: Edit) -> bool:
     """Whether a text names an edit's subject, by its name or an alias, as whole words in whatever letters."""
     said = text.casefold()
     return any(place_of(name.casefold(), said) is not None for name in own_names(edit))
+
+
+def by_words(text: str, edit: Edit) -> bool | str:
+    """What the words alone tell: True, a text asks for what an edit says; why it does not; False, they do not tell.
+
+    It does not where they ask for another relation of the edit's subject, or name another thing: the next of a series,
+    or one in a script that nothing in the edit is written in.
+    """
+    asks_for, says = asked_of(text, own_names(edit)), said_by(edit)
+    agrees = agreement(asks_for, says)
+    if agrees is not None:
+        return agrees or told(asks_for, says)
+    if names_subject(text, edit):
+        return False
+    for name in own_names(edit):
+        if numbered_apart(name, text):
+            return f"the question names another than {name}"
+    written = " ".join((edit.statement, *edit.aliases))
+    strange = [word for word in unread(text) if word not in written]
+    return f"nothing in the edit is called {strange[0]}" if strange else False
 
 
 def asks_backwards(text: str, edit: Edit) -> bool:
@@ -543,6 +573,10 @@ def _nearness(near: Near) -> tuple[float, int]:
 def hops(vector: NDArray[np.float32], weights: NDArray[np.float32], bias: float) -> float:
     """The probability that the question of this vector takes several hops."""
     return 1 / (1 + math.exp(-min(max(float(vector @ weights) + bias, -700.0), 700.0)))
+
+
+def odds(probability: float) -> float:
+    return probability / max(1.0 - probability, 1e-12)
 
 
 def _gate_folder(encoder: Encoder) -> Path:

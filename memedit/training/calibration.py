@@ -420,8 +420,12 @@ def measure(
     candidates: int = 3,
     namespace: str = DEFAULT_NAMESPACE,
 ) -> Measured:
-    """Score conversations against a memory by its encoder and a verifier, as `TwoStage` does, but without a floor."""
-    from memedit.scope.two_stage import Asked, encoded, known_names, names_subject, proposed
+    """Score conversations against a memory by its encoder and a verifier, as `TwoStage` does, but without a floor.
+
+    A pair that the words alone tell to be wrong (`by_words`) has no scores: the gate leaves it out at any threshold, so
+    it sets none.
+    """
+    from memedit.scope.two_stage import Asked, by_words, encoded, known_names, names_subject, proposed
 
     ids: list[tuple[str, ...]] = []
     cosine = np.full((len(conversations), candidates), np.nan)
@@ -436,7 +440,8 @@ def measure(
         where = [(start + row, column, near) for row, nears in enumerate(found) for column, near in enumerate(nears)]
         odds = verifier.pairs([(text, edit_text(hit.edit)) for _, _, (text, hit) in where])
         for (row, column, (text, hit)), odd in zip(where, odds, strict=True):
-            cosine[row, column], logit[row, column] = hit.score, odd
+            if not isinstance(by_words(text, hit.edit), str):
+                cosine[row, column], logit[row, column] = hit.score, odd
             named[row, column] = names_subject(text, hit.edit)
         ids += [tuple(hit.edit.id for _, hit in nears) for nears in found]
     return Measured(tuple(ids), Scored(cosine, logit, named))

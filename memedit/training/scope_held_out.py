@@ -4,7 +4,8 @@
 
 The pairs are of the training files' tenth of subjects that nothing was trained on (`scope_text.read_sources`), in all
 kinds of questions, and are judged by real memories of several sizes. A question that another edit of the same memory
-answers, or may, is no negative there: those that name its subject are dropped. Only figures are written.
+answers, or may, is no negative there: those that name its subject are dropped, and of those that name its target the
+pair with that edit ("What actress was born in Rome?" may ask it backwards). Only figures are written.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 from memedit.bench._questions import Prepared, names
 from memedit.edits import Draft, Message
 from memedit.memory import EditMemory
-from memedit.parsing import normalise
+from memedit.parsing import normalise, place_of
 from memedit.scope._calibration import TwoStageCalibration
 from memedit.training.calibration import Measured, Scored, calibrate, measure, multi_hop_threshold
 from memedit.training.scope_text import Case, ScopeWriter, read_sources
@@ -36,8 +37,10 @@ FEWEST = 400
 """Questions of a kind at a size, below which they set no threshold."""
 JUDGED = {1: 800}
 """Edits whose questions are judged at a size, if not 2,000."""
-OFF_TOPIC = 2
+OFF_TOPIC = 4
 """Ordinary questions beside each edit's own, which are cheap, and of which rare ones count."""
+MULTI_HOP = 0.025
+"""Share of questions of one hop that may be labelled multi-hop: the label only costs the planner's look at them."""
 JUDGING = ("neighbour", "same_subject", "general")
 """Kinds of negatives that set thresholds. The others are told by their label (multi-hop), depend on how a message is
 split (restated), or are now and then right: a name with one word more may be the same one, a target's question may fit.
@@ -81,7 +84,7 @@ def figures(data: Path, gate: Path, edits: int = SIZES[-1], seed: int = 11) -> T
         single = [writer.single_hop() for _ in range(3000)]
         several = [writer.multi_hop() for _ in range(1500)]
         odds = [[hops(row, weights, head["bias"]) for row in encoder.encode(texts)] for texts in (single, several)]
-        multi_hop = multi_hop_threshold(odds[0], 0.0125)
+        multi_hop = multi_hop_threshold(odds[0], MULTI_HOP)
         share = np.mean(np.array(odds[1]) >= multi_hop)
         print(f"multi-hop questions recognised: {share:.4f} at {multi_hop}", file=sys.stderr)
     made = calibrate(
@@ -138,6 +141,12 @@ def _judged(
                         kinds.append(negative)
                         wanted.append(None)
             found = measure(memory, [[Message("user", text)] for text in texts], verifier, namespace=namespace)
+            targets = dict(zip(written, (case.fact.target.casefold() for case in group), strict=True))
+            for row, text in enumerate(texts):
+                if wanted[len(ids) + row] is None:
+                    for column, id_ in enumerate(found.ids[row]):
+                        if not found.pairs.named[row, column] and place_of(targets[id_], text.casefold()) is not None:
+                            found.pairs.cosine[row, column] = found.pairs.logit[row, column] = np.nan
             ids += found.ids
             parts.append(found.pairs)
     pairs = Scored(
