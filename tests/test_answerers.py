@@ -463,6 +463,16 @@ def test_auto_asks_no_planner_where_the_wording_says_it_all(
     assert (answer.text, [hit.edit.target for hit in answer.edits]) == ("Bea Lo.", ["Bea Lo"])
 
 
+def test_auto_leaves_what_is_in_scope_to_one_hop_though_several_are_likely(memory: EditMemory) -> None:
+    made = Editor(memory, Scripted(told), scope=Named())
+    asked = [Message("user", "Is Acme led by Dana Li?")]
+    decision = dataclasses.replace(made.decide(asked), label="multi_hop")
+    assert decision.in_scope
+    assert [choice.name for choice in made.choices(asked, decision)] == ["ike"]
+    without = dataclasses.replace(decision, hits=())
+    assert [choice.name for choice in made.choices(asked, without)] == ["planned", "mello"]
+
+
 def test_auto_without_a_retriever_knows_facts_alone() -> None:
     decision = Decision(query=OUTSIDE)
     assert Auto().choose([Message("user", OUTSIDE)], decision, None) == []

@@ -53,7 +53,7 @@ VARIANT = 0.1
 """Probability from which an edit is in scope whose subject is asked for by initials or a nickname, in a known
 wording."""
 OTHERWISE = 0.003
-"""Probability that an edit has at most where the words ask for another relation than it is of: of 3,548 such questions
+"""Probability that an edit has at most where the words ask for another relation than it is of: of 3,551 such questions
 about subjects that the gate was trained on none falls under its edit (`python -m memedit.training.scope_wordings`), six
 did before the wordings that misled were mended."""
 AS_WELL = 2.0
