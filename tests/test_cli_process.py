@@ -170,6 +170,19 @@ def test_what_needs_no_model_loads_none(place: Path, arguments: list[str], allow
         assert "sqlalchemy" not in loaded
 
 
+def test_a_cold_explain_imports_no_masked_arrays(place: Path) -> None:
+    memedit(place, "add", "The capital of Ruritania is Strelsau")
+    program = (
+        "import atexit, sys\n"
+        "from memedit.cli import main\n"
+        "atexit.register(lambda: print('LOADED', 'numpy' in sys.modules, 'numpy.ma' in sys.modules))\n"
+        "sys.argv = ['memedit', 'explain', 'What is the capital of Ruritania?']\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=place, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "LOADED True False"  # a thirtieth of a second each time
+
+
 def test_the_starter_of_a_checkout_is_the_command(place: Path) -> None:
     starter = Path(__file__).parent.parent / "cli.py"
     done = subprocess.run([sys.executable, str(starter), "--version"], cwd=place, capture_output=True, text=True)
