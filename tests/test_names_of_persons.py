@@ -97,6 +97,8 @@ def test_what_is_asked_under_another_form(tmp_path: Path, statement: str, text: 
         ("North Marl", "Where is New Marl?", False),
         ("North Marl", "Where is Northern Marl?", False),
         ("7 8", "9 8", False),  # of numbers alone nothing is the same
+        ("Odo 007", "Odo 7", False),
+        ("Odo 7", "Odo " + "7" * 5000, False),  # too long for a number
     ],
 )
 def test_two_of_a_series(name: str, text: str, apart: bool) -> None:

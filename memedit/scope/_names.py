@@ -127,8 +127,8 @@ def _marked(text: str) -> list[str | tuple[int, str | int]]:
 
 
 def _mark(word: str) -> str | tuple[int, str | int]:
-    ordinal = re.fullmatch(r"(\d+)(?:st|nd|rd|th)?", word)
-    if ordinal and ordinal[1].isascii():
+    ordinal = re.fullmatch(r"0*([0-9]{1,18})(?:st|nd|rd|th)?", word)
+    if ordinal:
         return 0, int(ordinal[1])
     if word in _ORDINALS:
         return 0, _ORDINALS.index(word) + 1
