@@ -247,10 +247,13 @@ def test_multi_hop_questions_have_a_label_of_their_own(tmp_path: Path, memory: E
     both = sure.decide(user("Is the CEO of Acme Dana Li?"), memory)
     assert (both.label, both.in_scope) == ("multi_hop", True)
     assert "the edit in scope may be one of them" in both.notes[-1]
-    # for which the odds must be twice those that suffice where none is
+    # for which the odds must be twice those that suffice where none is, and so where no edit nearby is named
     little = gate(path, head=((0.0,) * encoder.dimension, 2.44), verifier=verifier)  # p = 0.92
     assert little.decide(user("Is the CEO of Acme Dana Li?"), memory).label == "single"
     assert little.decide(user(question), memory).label == "multi_hop"
+    strange = question.replace("Acme", "Initech")
+    assert little.decide(user(strange), memory).label == "none"
+    assert gate(path, head=(weights, 90.0), verifier=verifier).decide(user(strange), memory).label == "multi_hop"
     # and without a head or a threshold there is no such label
     assert gate(path, verifier=verifier).decide(user(question), memory).label == "none"
     assert gate(path, head=(weights, -90.0), verifier=verifier).decide(user(question), memory).label == "none"

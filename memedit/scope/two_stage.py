@@ -56,8 +56,9 @@ OTHERWISE = 0.003
 """Probability that an edit has at most where the words ask for another relation than it is of: of 3,551 such questions
 about subjects that the gate was trained on none falls under its edit (`python -m memedit.training.scope_wordings`), six
 did before the wordings that misled were mended."""
-AS_WELL = 2.0
-"""How many times the odds several hops must have where an edit is in scope, which speaks for one."""
+UNLIKELIER = 2.0
+"""How many times the odds several hops must have where an edit is in scope, which speaks for one hop, or where the
+question names the subject of none that is near, which speaks for an ordinary question."""
 LARGE = 5_000
 """Edits from which those that a question names are looked up, whatever is near: their vectors are searched in part."""
 KNOWN = 16
@@ -269,8 +270,8 @@ class TwoStage:
             if number not in made:
                 notes = (*self._notes(encoder), *apart.get(number, ()))
                 asks_plainly = any((number, hit.edit.id) in plainly for _, hit in near[number])
-                hops = 0.0 if asks_plainly else multi.get(number, 0.0)
-                made[number] = self._decision(task, near[number], judged.get(number, {}), bound, hops, notes)
+                several = 0.0 if asks_plainly else multi.get(number, 0.0)
+                made[number] = self._decision(task, near[number], judged.get(number, {}), bound, several, notes)
         return made
 
     def _by_variant(self, text: str, edit: Edit, score: float) -> bool:
@@ -295,7 +296,7 @@ class TwoStage:
         near: Sequence[Near],
         scores: dict[str, float],
         bound: float,
-        hops: float,
+        several: float,
         notes: tuple[str, ...],
     ) -> Decision:
         stage = self._stage
@@ -309,7 +310,8 @@ class TwoStage:
         )
         hits = tuple(hit for hit in judged if scores.get(hit.edit.id, -math.inf) >= bound)
         label: Literal["none", "single", "multi_hop"] = "single" if hits else "none"
-        if hops and (not hits or odds(hops) >= AS_WELL * odds(self.figures.multi_hop or 0.0)):
+        likely = not hits and any(names_subject(text, hit.edit) for text, hit in near)
+        if several and (likely or odds(several) >= UNLIKELIER * odds(self.figures.multi_hop or 0.0)):
             label = "multi_hop"
             also = "no edit answers it by itself, one may be needed on the way"
             notes = (*notes, f"this takes several hops: {'the edit in scope may be one of them' if hits else also}")

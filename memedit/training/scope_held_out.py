@@ -4,8 +4,7 @@
 
 The pairs are of the training files' tenth of subjects that nothing was trained on (`scope_text.read_sources`), in all
 kinds of questions, and are judged by real memories of several sizes. A question that another edit of the same memory
-answers, or may, is no negative there: those that name its subject are dropped, and of those that name its target the
-pair with that edit ("What actress was born in Rome?" may ask it backwards). Only figures are written.
+answers, or may, is no negative there: those that name its subject are dropped. Only figures are written.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ import numpy as np
 from memedit.bench._questions import Prepared, names
 from memedit.edits import Draft, Message
 from memedit.memory import EditMemory
-from memedit.parsing import normalise, place_of
+from memedit.parsing import normalise
 from memedit.scope._calibration import TwoStageCalibration
 from memedit.training.calibration import Measured, Scored, calibrate, measure, multi_hop_threshold
 from memedit.training.scope_text import Case, ScopeWriter, read_sources
@@ -141,12 +140,6 @@ def _judged(
                         kinds.append(negative)
                         wanted.append(None)
             found = measure(memory, [[Message("user", text)] for text in texts], verifier, namespace=namespace)
-            targets = dict(zip(written, (case.fact.target.casefold() for case in group), strict=True))
-            for row, text in enumerate(texts):
-                if wanted[len(ids) + row] is None:
-                    for column, id_ in enumerate(found.ids[row]):
-                        if not found.pairs.named[row, column] and place_of(targets[id_], text.casefold()) is not None:
-                            found.pairs.cosine[row, column] = found.pairs.logit[row, column] = np.nan
             ids += found.ids
             parts.append(found.pairs)
     pairs = Scored(
