@@ -106,11 +106,15 @@ def numbered_apart(name: str, text: str) -> bool:
     """Whether a text names another of the series that a name is of: the same words but for a number in one's place.
 
     Numbers are digits, Roman or spelled out, single letters and such words as "north". "Windows 7" is named apart in
-    "Who made Windows 8?", "Marl II" in "Odo Marl III", not in "Who made Windows?".
+    "Who made Windows 8?", "Marl II" in "Odo Marl III". It is so too in "Who made Windows?", which says no number: one
+    behind a name, or a year before it, is no part that people leave out.
     """
     words, said = _marked(name), _marked(text)
     if len(words) < 2 or not any(isinstance(word, str) for word in words):
         return False
+    bare = _unnumbered(words)
+    if bare and not any(isinstance(word, tuple) and word in words for word in said):
+        return any(said[start : start + len(bare)] == bare for start in range(len(said) - len(bare) + 1))
     apart = False
     for start in range(len(said) - len(words) + 1):
         differ = [(ours, its) for ours, its in zip(words, said[start:], strict=False) if ours != its]
@@ -118,6 +122,15 @@ def numbered_apart(name: str, text: str) -> bool:
             return False
         apart |= all(isinstance(ours, tuple) and isinstance(its, tuple) and ours[0] == its[0] for ours, its in differ)
     return apart
+
+
+def _unnumbered(words: list[str | tuple[int, str | int]]) -> list[str | tuple[int, str | int]]:
+    """The words without a number at the end or a year at the beginning; [] where there is neither, or another."""
+    first, last = words[0], words[-1]
+    year = isinstance(first, tuple) and isinstance(first[1], int) and 1000 <= first[1] < 2100
+    behind = isinstance(last, tuple) and isinstance(last[1], int)
+    bare = words[1:] if year else words[:-1] if behind else []
+    return bare if year != behind and all(isinstance(word, str) for word in bare) else []
 
 
 def _marked(text: str) -> list[str | tuple[int, str | int]]:
