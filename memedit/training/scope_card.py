@@ -56,11 +56,13 @@ whatever the verifier makes of it, and another is not, but for relations that ar
 bridge's creator, its designer). What is asked in a known wording of the edit's relation under another form of a
 person's name ("Ann Lo" for Ann Maria Lo, `memedit/scope/_names.py`) is in scope from p = 0.5 on, by initials or a
 usual nickname from 0.1; and so from 0.5 is what is asked backwards, where the relation has an inverse ("Who is the
-child of …" for a mother). Not in scope is an edit of another of the same series (Windows 7 for Windows 8), nor one that
-does not hold a name which the question gives in a script without capitals. The calibration leaves out what the rules
-leave out; what they let in has no part in it. The wordings were written with zsRE's and HalluEditBench's questions in
-view, most of them with those about subjects that trained the gate alone: the figures of these two flatter the gate, and
-so do those of KnowEdit's zsRE part. Two of a series were told apart after reading what fired in KnowEdit and MQuAKE.
+child of …" for a mother). Not in scope is an edit of another of the same series (Windows 7 for Windows 8, or for
+Windows where no number is said), nor one that does not hold a name which the question gives in a script without
+capitals. The calibration leaves out what the rules leave out (but for numbers that are not said, which came after it);
+what they let in has no part in it. The wordings were written with zsRE's and HalluEditBench's questions in view, most
+of them with those about subjects that trained the gate alone: the figures of these two flatter the gate, and so do
+those of KnowEdit's zsRE part. Two of a series were told apart after reading what fired in KnowEdit, MQuAKE and
+CounterFact.
 
 ## Figures
 
