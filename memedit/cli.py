@@ -478,7 +478,10 @@ def _show_receipt(session: Session, receipt: Receipt, *, new: bool, as_json: boo
     for other in receipt.possible_conflicts:
         session.notice(f"may contradict {other.id}  {other.statement}")
     if receipt.possible_conflicts:
-        session.notice("both stay, the newer one answers; `memedit remove ID` takes one out")
+        session.notice("both stay; `memedit remove ID` takes one out, `memedit replace ID` puts another in its place")
+    if new and edit.state == "superseded":
+        until = f" until {_when(edit.valid_to)}" if edit.valid_to else ""
+        session.notice(f"held{until} only: {edit.superseded_by} began later, and holds now")
 
 
 def _show_edits(edits: Iterable[Edit], *, states: bool) -> int:
@@ -515,7 +518,8 @@ def _acts_on(record: Record) -> str:
 def add(session: Session, statement: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Write a fact; `-` reads it from standard input.
 
-    An older fact with the same subject and single-valued relation is superseded and stays in the history.
+    An older fact is superseded, and stays in the history, where --subject and --relation say what it is about, or where
+    it is the same sentence but for its target; else both stay, and you are told.
     """
     from memedit.weights.watched import watched
 
@@ -905,13 +909,20 @@ def import_(session: Session, path: Path, as_json: bool, **given: Any) -> None:
         found = memory.import_file(path, namespace=session.scope_of, progress=report, **_given(**given))
     if as_json:
         faults = [{"line": line, "reason": reason} for line, reason in found.faults]
-        terminal.emit({"added": found.added, "skipped": found.skipped, "faults": faults})
+        conflicts = [{"edit": edit, "may_contradict": others} for edit, others in found.possible_conflicts]
+        terminal.emit(
+            {"added": found.added, "skipped": found.skipped, "faults": faults, "possible_conflicts": conflicts}
+        )
     else:
         terminal.line(f"{found.added:,} added, {found.skipped:,} there already, {len(found.faults):,} faulty")
     for number, reason in found.faults[:20]:
         session.notice(f"{path}:{number}: {reason}")
     if len(found.faults) > 20:
         session.notice(f"and {len(found.faults) - 20:,} more; --json names all")
+    for edit, others in found.possible_conflicts[:20]:
+        session.notice(f"{edit.id} ({edit.statement}) may contradict {', '.join(other.id for other in others)}")
+    if len(found.possible_conflicts) > 20:
+        session.notice(f"and {len(found.possible_conflicts) - 20:,} more such; `memedit doctor` tells of them too")
     if found.faults and given["strict"]:
         raise InputError(f"{_count(len(found.faults), 'line')} of {path} faulty, so nothing was written")
     if found.faults and not found.added and not found.skipped:

@@ -14,7 +14,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from hashlib import sha256
 from itertools import islice
@@ -41,21 +41,28 @@ _STANDING = ("current", "not_yet", "expired")
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import did: facts written, facts there already, and (line number, reason) of each faulty line."""
+    """What an import did: facts written, facts there already, and (line number, reason) of each faulty line.
+
+    `possible_conflicts` are facts written that stay beside older ones which they may contradict: (fact, those).
+    """
 
     added: int
     skipped: int
     faults: list[tuple[int, str]]
+    possible_conflicts: list[tuple[Edit, list[Edit]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line of a file: its number from 1, and its drafts or what is wrong with it. `passed` are facts left out."""
+    """A line of a file: its number from 1, and its drafts or what is wrong with it. `passed` are facts left out;
+    `exported` tells that memedit wrote it, so that subject and relation need not have been anybody's own.
+    """
 
     number: int
     drafts: tuple[Draft, ...] = ()
     fault: str | None = None
     passed: int = 0
+    exported: bool = False
 
 
 def import_file(
@@ -108,33 +115,33 @@ class _Import:
         rest = self.lines()
         total = None if progress is None else sum(1 for _ in self.lines())
         last = 0
+        head = self.memory.journal.head()
         while chunk := list(islice(rest, BATCH)):
             faults += [(line.number, line.fault) for line in chunk if line.fault is not None]
-            drafts = [draft for line in chunk for draft in line.drafts]
+            drafts = [(draft, line.exported) for line in chunk for draft in line.drafts]
             fresh = self.fresh(drafts)
-            written = self.memory.journal.add(
-                self.namespace, [self.memory._row(draft, self.namespace) for draft in fresh]
-            )
+            rows = [self.memory._row(draft, self.namespace, exported=exported) for draft, exported in fresh]
+            written = self.memory.journal.add(self.namespace, rows)
             new = sum(one.new for one in written)
             added += new
             skipped += len(drafts) - new + sum(line.passed for line in chunk)
             last += len(chunk)
             if progress is not None:
                 progress(last, total)
-        return ImportReport(added, skipped, faults)
+        return ImportReport(added, skipped, faults, self.memory.conflicts(self.namespace, head) if added else [])
 
-    def fresh(self, drafts: Iterable[Draft]) -> list[Draft]:
+    def fresh(self, drafts: Iterable[tuple[Draft, bool]]) -> list[tuple[Draft, bool]]:
         """Those drafts that the memory does not have, by the rule at the top of the file."""
-        named = [(_digest(self.namespace, draft), draft) for draft in drafts]
-        known = self.memory.journal.latest(self.namespace, [digest_ for digest_, _ in named])
+        named = [(_digest(self.namespace, draft), draft, exported) for draft, exported in drafts]
+        known = self.memory.journal.latest(self.namespace, [digest_ for digest_, _, _ in named])
         fresh = []
-        for digest_, draft in named:
+        for digest_, draft, exported in named:
             self.met[digest_] += 1
             count, edit = known.get(digest_, (0, None))
             # The second time that a file says something needs a second edit: another line stood in between.
             there = edit is not None and self.met[digest_] <= count and not self.superseded_from_elsewhere(edit)
             if not there and sha256(draft.statement.encode()).hexdigest() not in self.erased:
-                fresh.append(draft)
+                fresh.append((draft, exported))
         return fresh
 
     def superseded_from_elsewhere(self, edit: Edit) -> bool:
@@ -242,7 +249,8 @@ def _plain(number: int, row: object) -> _Line:
         aliases = given.pop("aliases", [])
         if not isinstance(aliases, list) or not all(isinstance(alias, str) for alias in aliases):
             return _Line(number, fault="aliases is a list of names")
-        return _Line(number, (Draft(**{"statement": ""} | given, aliases=tuple(aliases)),))
+        draft = Draft(**{"statement": ""} | given, aliases=tuple(aliases))
+        return _Line(number, (draft,), exported="seq" in row)
     except (TypeError, ValueError) as error:
         return _Line(number, fault=str(error))
 

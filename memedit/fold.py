@@ -7,13 +7,18 @@ The rules:
 
 1. A record is *effective* unless an effective undo targets it. An undo targets earlier records only, so this is well
    founded; undoing an undo is a redo.
-2. Each edit (an add or a replace) is in chains: its own; its slot, which is its subject and relation where the relation
-   is single-valued; and, for a replace, every chain of the edit that it replaces. Who is in which chain is settled when
-   the record is written and does not change with undos.
+2. Each edit (an add or a replace) is in chains: its own; its slot, where it has one (memedit.memory says when); for a
+   replace, every chain of the edit that it replaces; and for an add, the own chain of each edit that it targets, whose
+   place it takes. In a chain the edit that *began* last stands above the others; of two that began together, the one
+   written later. An edit began at its valid_from. One without a valid_from takes over what is in force: it began with
+   the edit that began last of those in its chains that were written before it and had begun by then; where there is
+   none, before all. A replace began no earlier than what it replaces. Who is in which chain, and when an edit began, is
+   settled when the record is written and does not change with undos.
 3. An edit is *current* at time t if it is effective, valid at t (valid_from <= t < valid_to), no effective remove or
-   purge targets it, and no later effective edit in one of its chains is valid at t.
+   purge targets it, and no effective edit above it in one of its chains is valid at t. So an edit that is written later
+   but began earlier holds until the other begins: it *ends* there.
 4. An edit is *live* if it may be current at some time: it is effective, no effective remove or purge targets it, and no
-   later effective edit in one of its chains covers its whole validity. Live does not depend on the clock; the index
+   effective edit above it in one of its chains covers its whole validity. Live does not depend on the clock; the index
    holds the live edits.
 
 So of A, B, C in one chain the head is C; undo B: still C; then undo C: A. A removed edit still stands in the way of
@@ -49,14 +54,18 @@ class Entry(NamedTuple):
     slot: int | None = None
     valid_from: int | None = None
     valid_to: int | None = None
+    began: int | None = None
 
 
 class Folded(NamedTuple):
-    """What became of one edit. `superseded_by` is the seq of the edit that stands in its place, where one does."""
+    """What became of one edit. `superseded_by` is the seq of the edit that stands in its place, where one does;
+    `ends` when an edit that was written earlier and began later puts an end to it, where that is before its valid_to.
+    """
 
     state: State
     live: bool
     superseded_by: int | None = None
+    ends: int | None = None
 
 
 def valid(entry: Entry, t: int) -> bool:
@@ -68,6 +77,17 @@ def covers(later: Entry, earlier: Entry) -> bool:
     begins = later.valid_from is None or (earlier.valid_from is not None and later.valid_from <= earlier.valid_from)
     ends = later.valid_to is None or (earlier.valid_to is not None and earlier.valid_to <= later.valid_to)
     return begins and ends
+
+
+def above(one: Entry, other: Entry) -> bool:
+    """Which of two edits of a chain stands above the other (rule 2)."""
+    return (_LONG_AGO if one.began is None else one.began, one.seq) > (
+        _LONG_AGO if other.began is None else other.began,
+        other.seq,
+    )
+
+
+_LONG_AGO = -(1 << 62)
 
 
 def fold(entries: Iterable[Entry], n: int | None = None, t: int = 0) -> dict[int, Folded]:
@@ -93,7 +113,9 @@ def fold(entries: Iterable[Entry], n: int | None = None, t: int = 0) -> dict[int
     for entry in until_n:
         if entry.op not in ("add", "replace"):
             continue
-        chains = {f"own {entry.seq}"} | {chain for target in entry.targets for chain in chains_of[target]}
+        chains = {f"own {entry.seq}"} | {f"own {target}" for target in entry.targets}
+        if entry.op == "replace":
+            chains |= {chain for target in entry.targets for chain in chains_of[target]}
         if entry.slot is not None:
             chains.add(f"slot {entry.slot}")
         chains_of[entry.seq] = chains
@@ -103,9 +125,14 @@ def fold(entries: Iterable[Entry], n: int | None = None, t: int = 0) -> dict[int
     folded: dict[int, Folded] = {}
     for seq, chains in chains_of.items():
         entry = by_seq[seq]
-        later = {other for chain in chains for other in members[chain] if other > seq and other not in undone}
-        covered = any(covers(by_seq[other], entry) for other in later)
-        blockers = [other for other in later if covers(by_seq[other], entry) or valid(by_seq[other], t)]
+        mates = {other for chain in chains for other in members[chain] if other not in undone}
+        higher = [by_seq[other] for other in mates if above(by_seq[other], entry)]
+        covered = any(covers(other, entry) for other in higher)
+        blockers = [other for other in higher if covers(other, entry) or valid(other, t)]
+        begins = [other.valid_from for other in higher if other.seq < seq and other.valid_from is not None]
+        ends = min(begins, default=None)
+        if ends is not None and entry.valid_to is not None and entry.valid_to <= ends:
+            ends = None
         live = seq not in undone and seq not in removed and seq not in purged and not covered
         by: int | None = None
         state: State
@@ -117,14 +144,17 @@ def fold(entries: Iterable[Entry], n: int | None = None, t: int = 0) -> dict[int
             state = "removed"
         elif blockers:
             state = "superseded"
-            by = max((other for other in blockers if other not in removed and other not in purged), default=None)
+            standing = [other for other in blockers if other.seq not in removed and other.seq not in purged]
+            for other in standing:
+                if by is None or above(other, by_seq[by]):
+                    by = other.seq
         elif entry.valid_from is not None and t < entry.valid_from:
             state = "not_yet"
         elif entry.valid_to is not None and entry.valid_to <= t:
             state = "expired"
         else:
             state = "current"
-        folded[seq] = Folded(state, live, by)
+        folded[seq] = Folded(state, live, by, ends)
     return folded
 
 

@@ -46,6 +46,7 @@ from memedit.fold import Carried, Carrier, Entry, Folded, carried
 from memedit.lookups import chunks, created_at, edit_of, encoder_base, head_of, naming, resolve, selected
 from memedit.migrations import MIGRATIONS
 from memedit.rules import (
+    ends,
     found_now,
     is_effective,
     is_purged,
@@ -307,7 +308,8 @@ class Journal:
             written = written.where(state.c.seq > after, state.c.seq <= upto)
             flips = sa.select(change.c.seq, change.c.edit_seq, change.c.live)
             flips = flips.where(change.c.namespace == number, change.c.seq > after, change.c.seq <= upto)
-            feed = sa.union_all(written, flips).order_by("seq", "edit_seq")
+            # An edit that was dead when it was written has both: it became live, and ceased to be.
+            feed = sa.union_all(written, flips).order_by("seq", "edit_seq", sa.desc("live"))
             gone = set(connection.scalars(sa.select(purged.c.seq)))
             for seq, edit_seq, live in connection.execute(feed):
                 if not (live and edit_seq in gone):
@@ -530,7 +532,7 @@ class Journal:
             conditions.append(e.c.seq.in_(seqs))
         judged = state_of(e, at) if fixed is None else sa.literal_column(f"'{fixed}'")
         by = superseded_by(e, at) if fixed in (None, "superseded") else sa.null()
-        query = selected(e, source, judged, by)
+        query = selected(e, source, judged, by, ends(e, at.n))
         by_seq = e.c.seq if source is e else state.c.seq
         query = query.where(*conditions).order_by(by_seq if oldest_first else by_seq.desc())
         if limit is not None or offset:
@@ -602,8 +604,9 @@ class Journal:
                     counts[name] = counts.get(name, 0) + 1
             return {name: count for name, count in counts.items() if count}
 
-    def crowded(self, namespace: str, groups: int = 1000) -> list[list[int]]:
-        """The seqs of live edits about one subject, for subjects with several; at most so many groups."""
+    def crowded(self, namespace: str, after: int = 0, groups: int = 1000) -> list[list[int]]:
+        """The seqs of live edits about one subject, for subjects with several of which one was written after a number;
+        at most so many groups."""
         with self._reading() as connection:
             number = self._number(connection, namespace)
             several = (
@@ -611,7 +614,7 @@ class Journal:
                 .join_from(record, state, state.c.seq == record.c.seq)
                 .where(record.c.namespace == number, record.c.about.is_not(None), state.c.live == 1)
                 .group_by(record.c.about)
-                .having(sa.func.count() > 1)
+                .having(sa.func.count() > 1, sa.func.max(record.c.seq) > after)
                 .limit(groups)
             )
             query = sa.select(record.c.about, record.c.seq).join_from(record, state, state.c.seq == record.c.seq)
@@ -1152,11 +1155,12 @@ class Journal:
             query = sa.select(target.c.seq, target.c.target).join_from(target, record, record.c.seq == target.c.seq)
             for seq, other in connection.execute(query.where(record.c.namespace == number)):
                 acted.setdefault(seq, []).append(other)
-            columns = [record.c[name] for name in ("seq", "op", "created_at", "slot", "valid_from", "valid_to")]
+            names = ("seq", "op", "created_at", "slot", "valid_from", "valid_to", "began")
+            columns = [record.c[name] for name in names]
             lines = sa.select(*columns).where(record.c.namespace == number).order_by(record.c.seq)
             found = [
-                Entry(seq, op, created, tuple(acted.get(seq, ())), slot, begin, end)
-                for seq, op, created, slot, begin, end in connection.execute(lines)
+                Entry(seq, op, created, tuple(acted.get(seq, ())), slot, begin, end, began)
+                for seq, op, created, slot, begin, end, began in connection.execute(lines)
             ]
             # In a backup, what was purged after it was made.
             query = sa.select(purged.c.by_seq, purged.c.seq).join_from(purged, record, record.c.seq == purged.c.seq)

@@ -41,17 +41,19 @@ EDIT_COLUMNS = (
 )
 
 
-def selected(e: Any, source: Any, judged: Any, by: Any) -> sa.Select[Any]:
+def selected(e: Any, source: Any, judged: Any, by: Any, ends: Any) -> sa.Select[Any]:
     """The columns that `edit_of` reads."""
     return sa.select(
         *(e.c[column] for column in EDIT_COLUMNS),
         namespace_.c.name.label("namespace_name"),
         judged.label("state"),
         by.label("superseded_by"),
+        ends.label("ends"),
     ).select_from(source.join(namespace_, namespace_.c.number == e.c.namespace))
 
 
 def edit_of(row: Any) -> Edit:
+    end = min((one for one in (row.valid_to, row.ends) if one is not None), default=None)
     return Edit(
         id=row.id,
         seq=row.seq,
@@ -69,7 +71,7 @@ def edit_of(row: Any) -> Edit:
         source=row.source,
         reason=row.reason,
         valid_from=None if row.valid_from is None else to_datetime(row.valid_from),
-        valid_to=None if row.valid_to is None else to_datetime(row.valid_to),
+        valid_to=None if end is None else to_datetime(end),
         supersedes=tuple(json.loads(row.supersedes)) if row.supersedes else (),
         superseded_by=row.superseded_by if row.state == "superseded" else None,
         state=row.state,

@@ -50,6 +50,7 @@ Bakes = list[Bake]
 Hits = list[Hit]
 HitLists = list[list[Hit]]
 Names = list[str]
+Conflicts = list[tuple[Edit, list[Edit]]]
 Progress = Callable[[int, int | None], None]
 """Called with how many are done and how many there are in all (None: not known)."""
 
@@ -169,7 +170,15 @@ class EditMemory:
         settings: Mapping[str, Any] | None = None,
         fitted: Fitted | None = None,
     ) -> Receipt:
-        """Write a fact. It supersedes what stands for the same subject in a single-valued relation, and nothing else.
+        """Write a fact. An older one is superseded only where it surely cannot hold beside it, else both stay:
+
+        - `subject` and `relation` are given, the relation is single-valued (memedit/relations.json), and the older one
+          says something else of the same subject and relation;
+        - or both are one sentence but for the target ("The CEO of Acme is …"), which is of the relation's type in both,
+          and of which there can be one.
+
+        Of two such facts the one that began last holds, by `valid_from`: one that is told later and began earlier ends
+        where the other begins. Whatever else may contradict it stays, and stands in the receipt's possible_conflicts.
 
         What is not given is parsed from the statement. A fact that is current already, in the same words and with the
         same validity, is not written twice: the receipt shows the one that stands.
@@ -763,15 +772,27 @@ class EditMemory:
             found.append(Finding("note", what, "They serve when that encoder is used again."))
         return found
 
-    def _check_conflicts(self, namespace: str) -> Findings:
+    def conflicts(self, namespace: str = DEFAULT_NAMESPACE, after: int = 0) -> Conflicts:
+        """(edit, older ones that it may contradict) of the current edits, as `possible_conflicts` has it.
+
+        Of edits written after the sequence number `after`. At most 1,000 subjects are looked at, and of each its newest
+        200 edits.
+        """
         found = []
-        for group in self.journal.crowded(namespace):
+        for group in self.journal.crowded(checked_namespace(namespace), after):
             edits = self.journal.find(seqs=group, wanted="current", at=self.journal.now())
             for place, edit in enumerate(edits):
-                against = [other.id for other in edits[place + 1 :] if _may_conflict(edit, other)]
-                if against:
-                    what = f"{edit.id} ({_shortened(edit.statement)}) may contradict {', '.join(against)}"
-                    found.append(Finding("note", what, "The newer wins. Remove the one that is wrong."))
+                against = [other for other in edits[place + 1 :] if _may_conflict(edit, other)]
+                if against and edit.seq > after:
+                    found.append((edit, against))
+        return found
+
+    def _check_conflicts(self, namespace: str) -> Findings:
+        found = []
+        for edit, others in self.conflicts(namespace):
+            against = ", ".join(other.id for other in others)
+            what = f"{edit.id} ({_shortened(edit.statement)}) may contradict {against}"
+            found.append(Finding("note", what, "Both stay. Remove the one that is wrong, or replace it."))
         if len(found) > 20:
             rest = len(found) - 20
             found[20:] = [Finding("note", f"namespace {namespace!r}: {rest:,} more such conflicts")]
@@ -800,8 +821,9 @@ class EditMemory:
             raise InputError("aliases is a list of names, not one string")
         return Draft(**given | {"aliases": tuple(given["aliases"]), "author": given["author"] or self.author})
 
-    def _row(self, draft: Draft, namespace: str, keys: int | None = None) -> Row:
-        """The row of a draft: checked, cleaned, parsed. `keys` is how many of its keys are kept."""
+    def _row(self, draft: Draft, namespace: str, keys: int | None = None, exported: bool = False) -> Row:
+        """The row of a draft: checked, cleaned, parsed. `keys` is how many of its keys are kept; `exported` tells that
+        its subject and relation are what was once made of it, which need not have been given."""
         # Late, because it reads the relations and makes their patterns, which a listing does not need.
         from memedit.parsing import normalise, parse
 
@@ -818,7 +840,8 @@ class EditMemory:
             "target": draft.target,
             "prompt": draft.prompt,
         }
-        if draft.subject and draft.relation and draft.target:
+        slot_given = bool(draft.subject and draft.relation) and not exported
+        if slot_given and draft.target:
             # Nothing is left to be found in the sentence, and looking costs more than all the rest of a bulk write.
             if draft.prompt is None and statement.endswith(draft.target):
                 given["prompt"] = statement.removesuffix(draft.target).rstrip() or None
@@ -840,7 +863,10 @@ class EditMemory:
         name = normalise(subject) if subject else ""
         slot = None
         if name and relation and cardinality == "single":
-            slot = slot_hash(namespace, name, normalise(relation))
+            if slot_given:
+                slot = slot_hash(namespace, name, normalise(relation))
+            elif parsed.frame is not None:
+                slot = slot_hash(namespace, parsed.frame, normalise(relation))
         aliases = tuple(alias for alias in draft.aliases if alias != subject)
         if keys == 1:
             more: list[str] = []
@@ -871,6 +897,8 @@ class EditMemory:
             about=about(namespace, name) if name else None,
             digest=digest(namespace, statement, begin, end),
             names=tuple({about(namespace, normalise(alias)) for alias in aliases}),
+            given=slot_given,
+            frame=parsed.frame,
         )
 
     def _asked(self, statement: str) -> dict[str, str] | None:
@@ -886,7 +914,9 @@ class EditMemory:
         found = {edit.seq: edit for edit in self.journal.find(seqs=[seq, *retired], at=now)}
         edit = found[seq]
         conflicts = [other for other in self.possible_conflicts(edit) if other.seq not in retired]
-        return Receipt(edit=edit, superseded=tuple(found[one] for one in retired), possible_conflicts=tuple(conflicts))
+        # One that begins later retires nothing yet.
+        superseded = tuple(found[one] for one in retired if found[one].superseded_by == edit.id)
+        return Receipt(edit=edit, superseded=superseded, possible_conflicts=tuple(conflicts))
 
     def _which(
         self, given: str | None, last: int | None, author: str | None, since: datetime | None, namespace: str

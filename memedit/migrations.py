@@ -65,6 +65,11 @@ _WEIGHTS = (
 )
 
 
+# When an edit began, which says what holds in its chains (memedit.fold, rule 2). Null in what was written before: there
+# the later one holds, as it did.
+_BEGAN = ("ALTER TABLE record ADD COLUMN began {big}",)
+
+
 def _run(connection: Connection, statements: tuple[str, ...]) -> None:
     types = _TYPES[connection.dialect.name]
     for statement in statements:
@@ -74,4 +79,5 @@ def _run(connection: Connection, statements: tuple[str, ...]) -> None:
 MIGRATIONS: list[Callable[[Connection], None]] = [
     lambda connection: _run(connection, _JOURNAL),
     lambda connection: _run(connection, _WEIGHTS),
+    lambda connection: _run(connection, _BEGAN),
 ]

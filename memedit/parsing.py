@@ -9,6 +9,9 @@ then the text around must match. Of all that match, the one with the most litera
 of" beats "is". A sentence that fits no wording may still have the shape of one ("The R of S is T"): its parts are then
 known, but its relation is only a noun phrase, and its cardinality unknown, so that nothing is superseded on a guess.
 
+A reading is believed only if its two names can be things of the relation's types (memedit.name_types): "The backup job
+runs on node-7" names no company and no person who runs it. No relation is the normal case for an everyday sentence.
+
 Nothing here raises for odd text: a megabyte, another script or no sentence at all gives a Parse that knows less.
 """
 
@@ -21,6 +24,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from memedit.frames import frame_of, without_openers
+from memedit.name_types import of_type
 from memedit.relations import Cardinality, Relation, fill, relations
 
 LONGEST = 600
@@ -51,11 +56,14 @@ class Parse:
     inverse_question: str | None = None
     """A question about the target by the inverse relation, where there is one; the subject answers it."""
     cardinality: Cardinality = "unknown"
-    """Whether a new target takes the place of an old one."""
+    """Whether the relation has one target or many."""
+    frame: str | None = None
+    """The sentence without its target (memedit.frames), where that alone tells that another target of the relation in
+    the same frame takes this one's place, or is taken its place by it; else None."""
 
     @property
     def slot(self) -> tuple[str, str] | None:
-        """(subject, relation) as compared: two single-valued facts in one slot cannot both hold."""
+        """(subject, relation) as compared: what a caller who gives both says it is about."""
         if self.subject is None or self.relation is None:
             return None
         return normalise(self.subject), self.relation
@@ -135,6 +143,9 @@ def parse(
         target = found.target if target is None else target
         if relation is None:
             known = found.relation
+    frame = None
+    if found is not None and known is not None and target is not None and found.replaces and known == found.relation:
+        frame = _frame(tidy, known, subject, target)
     name = known.name if known is not None else relation
     if name is None and found is not None:
         name = found.noun
@@ -187,7 +198,17 @@ def parse(
         reversed_statement=None if vague else reversed_statement,
         inverse_question=None if vague else inverse_question,
         cardinality=cardinality,
+        frame=None if vague else frame,
     )
+
+
+def _frame(sentence: str, relation: Relation, subject: str | None, target: str) -> str | None:
+    """The frame of a sentence whose target surely is of the relation's type, and cannot hold beside another."""
+    if not relation.exclusive or subject is None or "? " in sentence:
+        return None
+    if of_type(target, relation.target_type) < _SURE or of_type(subject, relation.subject_type) < _SURE:
+        return None
+    return frame_of(sentence, target, relation.target_type in _VALUED)
 
 
 def _question_only(tidy: str, subject: str | None, relation: str | None) -> Parse:
@@ -252,6 +273,11 @@ def askings(text: str) -> tuple[Asking, ...]:
 
 
 _TITLED = frozenset({"book", "film", "song", "show", "work", "series"})
+_SURE = 0.6
+"""The probability from which a name is taken to be of a type, where a fact would be retired by it."""
+_POSSIBLE = 0.1
+"""The same where only a reading of a sentence would be believed."""
+_VALUED = frozenset({"date", "time", "number", "amount", "length", "area", "version"})
 # "My favourite colour is teal": whose it is stands in the subject's place.
 _OWNERS = frozenset({"my", "our", "your", "his", "her", "its", "their"})
 _INNER = _OWNERS | {"the"}
@@ -302,6 +328,8 @@ class _Found:
     score: int
     """Characters of literal text."""
     question: str | None = None
+    replaces: bool = False
+    """Its wording speaks of the one thing that it names: "the capital of", not "was painted by"."""
 
 
 @dataclass(frozen=True)
@@ -313,6 +341,8 @@ class _Wording:
     certain: bool
     needs: frozenset[str] = frozenset()
     """Words of which the target must hold one; none: any target will do."""
+    definite: bool = False
+    """See _Found.replaces."""
 
 
 class _Patterns:
@@ -345,7 +375,7 @@ class _Patterns:
         key = (before.lower(), between.lower(), after.lower())
         old = self.statements.get(key)
         if old is None:
-            self.statements[key] = _Wording(relation, first == "subject", True, needs)
+            self.statements[key] = _Wording(relation, first == "subject", True, needs, _definite(wording, relation))
         elif old.relation.name != relation.name:  # two relations have this wording: the first one, but not certainly
             self.statements[key] = replace(old, certain=False)
         _insert(self.before, key[0].lower())
@@ -428,16 +458,38 @@ _NOW = re.compile(r"(?:now|currently|actually|officially|henceforth|in fact) ", 
 
 
 def _find(text: str, subject: str | None, target: str | None) -> _Found | None:
-    """The best reading of a sentence, in agreement with the names that were given."""
-    best: _Found | None = None
-    for found in _readings(text):
-        if subject is not None and normalise(found.subject) != normalise(subject):
-            continue
-        if target is not None and normalise(found.target) != normalise(target):
-            continue
-        if best is None or found.score > best.score:
-            best = found
-    return best
+    """The best reading of a sentence, in agreement with the names that were given, that can be believed."""
+    readings = [
+        found
+        for found in _readings(without_openers(text))
+        if (subject is None or normalise(found.subject) == normalise(subject))
+        and (target is None or normalise(found.target) == normalise(target))
+    ]
+    readings.sort(key=lambda found: -found.score)  # of equal ones the first stays first
+    return next((found for found in readings if _believed(found, subject is not None, target is not None)), None)
+
+
+def _believed(found: _Found, subject_given: bool, target_given: bool) -> bool:
+    """Whether both names, unless somebody gave them, can be what the relation is between."""
+    types = (found.relation.subject_type, found.relation.target_type) if found.relation else ("thing", "thing")
+    if _DENIED.match(found.target) and not target_given and types[1] not in _TITLED:
+        return False
+    return all(
+        given or of_type(name, type_) >= _POSSIBLE
+        for name, type_, given in zip((found.subject, found.target), types, (subject_given, target_given), strict=True)
+    )
+
+
+_DEFINITE = re.compile(r"\b(?:the|my|our|his|her|its|their) |['’]s ", re.IGNORECASE)
+_PAST = re.compile(r"\b(?:was|were|had|became|used to)\b")
+
+
+def _definite(wording: str, relation: Relation) -> bool:
+    literal = _FIELD.sub("", wording)
+    if relation.target_type in _VALUED:
+        return True
+    named = _DEFINITE.search(literal) is not None or any(noun in literal for noun in relation.nouns)
+    return named and not _PAST.search(literal)
 
 
 def _readings(text: str) -> Iterator[_Found]:
@@ -475,10 +527,10 @@ def _by_wording(text: str) -> Iterator[_Found]:
                     wording = patterns.statements.get((before, between, ending))
                     if wording is None:
                         continue
-                    first = text[starts[opening] : starts[at]].strip()
+                    first = _trimmed(text[starts[opening] : starts[at]].strip())
                     skip = _NOW.match(text, starts[stop])
                     begin = skip.end() if skip else starts[stop]
-                    second = text[begin : len(text) - len(ending)].strip()
+                    second = _trimmed(text[begin : len(text) - len(ending)].strip())
                     if not _plausible(first) or not _plausible(second):
                         continue
                     score = 4 * (len(before) + len(between) + len(ending))
@@ -497,7 +549,7 @@ def _by_wording(text: str) -> Iterator[_Found]:
                     yield _Found(
                         *names, wording.relation, None,
                         text[:begin].rstrip() if wording.subject_first and not ending else None,
-                        wording.certain, score,
+                        wording.certain, score, replaces=wording.definite and wording.certain,
                     )  # fmt: skip
 
 
@@ -508,7 +560,27 @@ def _plausible(name: str) -> bool:
     """Whether this can be a name: not the torn edge of a sentence, and not a question."""
     if not name or name[0] in ",;:'’)" or "? " in name or name.endswith(("'s", "’s", " the", " of", " a")):
         return False
-    return name.lower() not in _ASKING
+    return name.lower() not in _ASKING and not _NO_NAME.search(name)
+
+
+_ADVERBS = (
+    "now|currently|presently|still|also|recently|just|already|officially|usually|always|often|mostly|mainly|really"
+)
+# In small letters only: titles begin and end with such words too.
+_TRAILING = re.compile(rf"(?: (?:{_ADVERBS}|again|too|as well|anymore|these days|at the moment|for now|right now))+$")
+_LEADING = re.compile(rf"(?:(?:{_ADVERBS}|actually) )+")
+_AUXILIARIES = (
+    "is|was|are|were|am|be|been|being|has|have|had|will|would|can|could|shall|should|must|may|might|does|did|got|gets|"
+    "isn't|wasn't|aren't|weren't|hasn't|haven't|hadn't|won't|wouldn't|can't|couldn't|doesn't|didn't|don't"
+)
+_NO_NAME = re.compile(rf" (?:not|no longer|never|{_AUXILIARIES}|['’]s)$")  # the torn edge of a sentence
+_DENIED = re.compile(r"(?:not|no longer|never|no one|nobody) ", re.IGNORECASE)
+
+
+def _trimmed(name: str) -> str:
+    """A name without the adverbs beside it: "Noor currently | works at"; a name of nothing else stays."""
+    bare = _TRAILING.sub("", _LEADING.sub("", name, count=1) if _LEADING.match(name) else name)
+    return bare or name
 
 
 def _short(name: str) -> bool:
@@ -585,12 +657,14 @@ def _by_shape(text: str) -> _Found | None:
         known = _relation_named(noun) if noun else None
         if noun is not None and known is None and (noun.count(" ") > 3 or noun != noun.lower()):
             continue
-        if not _plausible(parts["subject"]) or not _plausible(parts["target"]):
+        subject, target = _trimmed(parts["subject"]), _trimmed(parts["target"])
+        if not _plausible(subject) or not _plausible(target):
             continue
         return _Found(
-            parts["subject"], parts["target"], known, " ".join(noun.split()) if noun else None,
+            subject, target, known, " ".join(noun.split()) if noun else None,
             text[: match.start("target")].rstrip(), known is not None, 1 if noun is None else 3,
-            f"What is {_inside(parts['subject'])}?" if noun is None else None,
+            f"What is {_inside(subject)}?" if noun is None else None,
+            replaces=known is not None and not _PAST.search(text[: match.start("target")]),
         )  # fmt: skip
     return None
 

@@ -54,6 +54,9 @@ class Relation:
     """A sentence that begins with the target, where there is one; else the canonical statement."""
     reversed_questions: tuple[str, ...]
     """Questions with {target} whose answer is the subject."""
+    exclusive: bool = False
+    """Whether two targets, said in the same sentence, cannot both hold. A person may live in a town and in its country;
+    a country has one capital. Only single-valued relations are."""
 
     @functools.cached_property
     def completions(self) -> tuple[str, ...]:
@@ -163,4 +166,5 @@ def _relation(entry: Mapping[str, Any], noun_forms: Mapping[str, list[str]]) -> 
         ),
         reversed_statement=next((s for s in statements if s.startswith("{target}")), statements[0]),
         reversed_questions=wordings("reversed_questions", own_first=not entry["nouns"]),
+        exclusive=entry.get("exclusive", False),
     )

@@ -57,26 +57,45 @@ def _removed(seq: sa.ColumnElement[Any], n: int | None) -> sa.ColumnElement[bool
     return query.exists()
 
 
-def _later(e: Any, n: int | None) -> tuple[Any, sa.Select[Any]]:
-    """The later effective edits `r` in the chains of `e`: (r, a select to be narrowed)."""
+_LONG_AGO = -(1 << 62)
+
+
+def _began(r: Any) -> sa.ColumnElement[int]:
+    return sa.func.coalesce(r.c.began, sa.literal(_LONG_AGO, sa.BigInteger()))
+
+
+def _is_above(r: Any, e: Any) -> sa.ColumnElement[bool]:
+    began, other = _began(r), _began(e)
+    return sa.or_(began > other, sa.and_(began == other, r.c.seq > e.c.seq))
+
+
+def _above(e: Any, n: int | None) -> tuple[Any, sa.Select[Any]]:
+    """The effective edits `r` above `e` in its chains: (r, a select to be narrowed)."""
     a, b, r = chain.alias(), chain.alias(), record.alias()
     query = (
         sa.select(r.c.id)
         .select_from(a.join(b, b.c.chain == a.c.chain).join(r, r.c.seq == b.c.seq))
-        .where(a.c.seq == e.c.seq, b.c.seq > e.c.seq, is_effective(b.c.seq, n))
+        .where(a.c.seq == e.c.seq, b.c.seq != e.c.seq, _is_above(r, e), is_effective(b.c.seq, n))
     )
     return r, query if n is None else query.where(b.c.seq <= n)
 
 
 def _blocked(e: Any, at: At) -> sa.ColumnElement[bool]:
-    r, later = _later(e, at.n)
-    return later.where(sa.or_(is_valid(r, at.t), _covers(r, e))).exists()
+    r, higher = _above(e, at.n)
+    return higher.where(sa.or_(is_valid(r, at.t), _covers(r, e))).exists()
 
 
 def superseded_by(e: Any, at: At) -> sa.ScalarSelect[Any]:
-    r, later = _later(e, at.n)
-    later = later.where(sa.or_(is_valid(r, at.t), _covers(r, e)), ~_removed(r.c.seq, at.n), ~is_purged(r.c.seq))
-    return later.order_by(r.c.seq.desc()).limit(1).scalar_subquery()
+    r, higher = _above(e, at.n)
+    higher = higher.where(sa.or_(is_valid(r, at.t), _covers(r, e)), ~_removed(r.c.seq, at.n), ~is_purged(r.c.seq))
+    return higher.order_by(_began(r).desc(), r.c.seq.desc()).limit(1).scalar_subquery()
+
+
+def ends(e: Any, n: int | None) -> sa.ScalarSelect[Any]:
+    """When an edit that was written earlier and began later puts an end to `e`; None where none does."""
+    r, higher = _above(e, n)
+    higher = higher.where(r.c.seq < e.c.seq, r.c.valid_from.is_not(None))
+    return higher.with_only_columns(sa.func.min(r.c.valid_from)).scalar_subquery()
 
 
 def state_of(e: Any, at: At) -> sa.ColumnElement[str]:
@@ -92,23 +111,29 @@ def state_of(e: Any, at: At) -> sa.ColumnElement[str]:
 
 
 def is_live(e: Any) -> sa.ColumnElement[bool]:
-    r, later = _later(e, None)
+    r, higher = _above(e, None)
     return sa.and_(
-        is_effective(e.c.seq, None), ~_removed(e.c.seq, None), ~is_purged(e.c.seq), ~later.where(_covers(r, e)).exists()
+        is_effective(e.c.seq, None),
+        ~_removed(e.c.seq, None),
+        ~is_purged(e.c.seq),
+        ~higher.where(_covers(r, e)).exists(),
     )
 
 
 def overridden(number: Any, t: Any) -> sa.Select[Any]:
     """Seqs of live edits that a windowed edit, now valid, stands in the way of. Starts from the windowed: few."""
     r, a, b, s = record.alias("r"), chain.alias("a"), chain.alias("b"), state.alias("s")
+    e = record.alias("overridden")
     return (
         sa.select(b.c.seq)
         .select_from(
             r.join(a, a.c.seq == r.c.seq)
-            .join(b, sa.and_(b.c.chain == a.c.chain, b.c.seq < r.c.seq))
+            .join(b, sa.and_(b.c.chain == a.c.chain, b.c.seq != r.c.seq))
             .join(s, s.c.seq == b.c.seq)
+            .join(e, e.c.seq == b.c.seq)
         )
         .where(r.c.namespace == number, _windowed(r), is_valid(r, t), is_effective(r.c.seq, None), s.c.live == 1)
+        .where(_is_above(r, e))
     )
 
 
@@ -173,5 +198,5 @@ def found_now() -> sa.Select[Any]:
     t: Any = sa.bindparam("t")
     at = At(None, t)
     wanted = e.c.seq.in_(sa.bindparam("seqs", expanding=True))
-    query = selected(e, e, state_of(e, at), superseded_by(e, at))
+    query = selected(e, e, state_of(e, at), superseded_by(e, at), ends(e, None))
     return query.where(e.c.op.in_(EDITS), wanted).order_by(e.c.seq.desc())

@@ -43,6 +43,9 @@ def slot_hash(namespace: str, subject: str, relation: str) -> int:
     return hash64("slot", namespace, subject, relation) & 0x7FFFFFFFFFFFFFFF
 
 
+GAP = "\x00"
+"""Stands for the target in a frame; no statement holds it."""
+
 metadata = sa.MetaData()
 
 
@@ -61,7 +64,7 @@ namespace_ = _table("namespace", "number name generation", texts="name")
 _TEXTS = "statement subject relation target prompt question aliases kind author source reason"
 record = _table(
     "record",
-    f"seq id op namespace created_at {_TEXTS} valid_from valid_to cardinality keys slot about digest supersedes",
+    f"seq id op namespace created_at {_TEXTS} valid_from valid_to cardinality keys slot about digest supersedes began",
     texts=f"id op {_TEXTS} cardinality keys supersedes",
 )
 target = _table("target", "seq target op", texts="op")
@@ -83,11 +86,15 @@ UNDOABLE = (*EDITS, "remove", *BAKES)
 
 
 class Row(NamedTuple):
-    """An edit about to be written: the record's columns from `statement` on, then the hashes of its aliases.
+    """An edit about to be written: the record's columns from `statement` on, then what goes into no column of it.
 
     `aliases` and `keys` are JSON lists or None (`keys` without the statement, which is always the first key). `slot` is
-    given where the relation is single-valued; `about` is the hash of the normalised subject; `digest` of the statement
-    with its validity. Times are microseconds.
+    given where the edit may take another's place: of two in one slot both cannot hold. `about` is the hash of the
+    normalised subject; `digest` of the statement with its validity. Times are microseconds.
+
+    `names` are the hashes of its aliases. `given` tells that subject and relation are the caller's own: then it takes
+    the place of whatever stands for them, else only of what says the same but for the target. `frame` is the sentence
+    without its target (memedit.frames); None where it cannot be compared.
     """
 
     statement: str
@@ -109,6 +116,12 @@ class Row(NamedTuple):
     about: int | None
     digest: int
     names: tuple[int, ...] = ()
+    given: bool = False
+    frame: str | None = None
+
+    @property
+    def columns(self) -> tuple[object, ...]:
+        return self[:-3]
 
     @property
     def windowed(self) -> bool:

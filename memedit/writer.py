@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from memedit.edits import Edit
 from memedit.errors import InputError
+from memedit.frames import same_frame
 from memedit.lookups import chunks, created_at, head_of, resolve
 from memedit.rules import is_effective, is_live, state_of
 from memedit.schema import (
@@ -108,11 +109,12 @@ class Writer:
 
     def add(self, namespace: str, rows: Sequence[Row]) -> list[Written]:
         number = self.namespace(namespace)
+        general = self._general(rows)
         written: list[Written] = []
         start = 0
-        while start < len(rows):  # runs of rows without a validity at once, those with one by one
+        while start < len(rows):  # runs of plain rows at once, the others one by one
             end = start
-            while end < len(rows) and not rows[end].windowed:
+            while end < len(rows) and not general[end]:
                 end += 1
             if end > start:
                 written += self._add_unlimited(number, rows[start:end])
@@ -122,6 +124,43 @@ class Writer:
                 written.append(Written(*standing, False) if standing else self.insert(namespace, "add", row))
             start = end + 1
         return written
+
+    def _general(self, rows: Sequence[Row]) -> list[bool]:
+        """Which rows the general rules are needed for: all but those that are valid for ever, in a slot where all are,
+        beside which no other slot says anything of the same subject and relation."""
+        dated = {row.slot for row in rows if row.windowed}
+        slots: dict[tuple[int | None, str | None], set[int]] = {}  # (about, relation) -> the slots there
+        for row in rows:
+            if row.slot is not None:
+                slots.setdefault((row.about, row.relation), set()).add(row.slot)
+        for chunk in chunks(row.slot for row in rows if row.slot is not None):
+            query = sa.select(chain.c.chain).join_from(chain, record, record.c.seq == chain.c.seq)
+            dated.update(self.connection.scalars(query.where(chain.c.chain.in_(chunk), record.c.began.is_not(None))))
+        for chunk in chunks(about for about, _ in slots if about is not None):
+            for other in self.connection.execute(self._rivals(chunk)):
+                slots.get((other.about, other.relation), set()).add(other.slot)
+        return [
+            row.windowed or (row.slot is not None and (row.slot in dated or len(slots[row.about, row.relation]) > 1))
+            for row in rows
+        ]
+
+    def _rivals(self, abouts: Sequence[int]) -> sa.Select[Any]:
+        """The live edits about these subjects that are in a slot."""
+        query = sa.select(*(record.c[name] for name in ("seq", "about", "relation", "slot", "statement", "target")))
+        query = query.join_from(record, state, state.c.seq == record.c.seq)
+        return query.where(record.c.about.in_(abouts), record.c.slot.is_not(None), state.c.live == 1)
+
+    def _displaced(self, row: Row) -> list[int]:
+        """The live edits of other slots whose place a row takes."""
+        if row.slot is None or row.about is None:
+            return []
+        return [
+            other.seq
+            for other in self.connection.execute(self._rivals([row.about]))
+            if other.slot != row.slot
+            and other.relation == row.relation
+            and (row.given or same_frame(row.frame, other.statement, other.target))
+        ]
 
     def _standing(self, rows: Sequence[Row]) -> dict[int, tuple[int, str]]:
         """digest -> (seq, id) of edits that say the same as one of the rows and are not overtaken."""
@@ -197,7 +236,7 @@ class Writer:
                     supersedes = json.dumps([ids[before[place]]])
                 elif row.slot in heads:
                     supersedes = json.dumps([name for _, name in heads[row.slot]])
-                made.append((seq_of[place], ids[place], "add", number, self.now, *row[:-1], supersedes))
+                made.append((seq_of[place], ids[place], "add", number, self.now, *row.columns, supersedes, None))
             return made
 
         if chosen:
@@ -228,33 +267,50 @@ class Writer:
         chains: set[int] = set() if row.slot is None else {row.slot}
         if replaces is not None:
             inherited = sa.select(chain.c.chain).where(chain.c.seq == replaces)
-            chains |= {*self.connection.scalars(inherited), -replaces}
-            if not self.connection.execute(
-                sa.select(chain.c.seq).where(chain.c.chain == -replaces, chain.c.seq == replaces)
-            ).first():
-                self.put(chain, [(-replaces, replaces)])
+            chains |= set(self.connection.scalars(inherited))
+        displaced = [replaces] if replaces is not None else self._displaced(row)
+        for one in displaced:
+            own = sa.select(chain.c.seq).where(chain.c.chain == -one, chain.c.seq == one)
+            if not self.connection.execute(own).first():
+                self.put(chain, [(-one, one)])
+            chains.add(-one)
         mates: set[int] = set()
         for chunk in chunks(chains):
             mates.update(self.connection.scalars(sa.select(chain.c.seq).where(chain.c.chain.in_(chunk))))
+        began = self._began(row, mates, replaces)
         retired: list[Any] = []
         for chunk in chunks(mates):
             query = sa.select(record.c.seq, record.c.id).join_from(record, state, state.c.seq == record.c.seq)
             query = query.where(record.c.seq.in_(chunk), state.c.live == 1)
+            # Those that it stands above; it is written last, so what began with it is below.
+            query = query.where(sa.or_(record.c.began.is_(None), *([] if began is None else [record.c.began <= began])))
             if row.valid_from is not None:
                 query = query.where(sa.or_(record.c.valid_to.is_(None), record.c.valid_to > row.valid_from))
             if row.valid_to is not None:
                 query = query.where(sa.or_(record.c.valid_from.is_(None), record.c.valid_from < row.valid_to))
             retired += self.connection.execute(query).fetchall()
         supersedes = json.dumps([one.id for one in retired]) if retired else None
-        ids = self.put_records("e-", lambda ids: [(seq, ids[0], op, number, self.now, *row[:-1], supersedes)], 1)
+        made = (op, number, self.now, *row.columns, supersedes, began)
+        ids = self.put_records("e-", lambda ids: [(seq, ids[0], *made)], 1)
         self.put(state, [(seq, number, 1)])
         self.put(chain, [(one, seq) for one in chains])
         self.put(alias, [(name, seq) for name in row.names])
-        if replaces is not None:
-            self.put(target, [(seq, replaces, op)])
+        self.put(target, [(seq, one, op) for one in displaced])
         self.head = seq
-        self.refresh(mates, seq)
+        self.refresh({*mates, seq}, seq)
         return Written(seq, ids[0], True, tuple(one.seq for one in retired))
+
+    def _began(self, row: Row, mates: Iterable[int], replaces: int | None) -> int | None:
+        """When a row begins among the edits of its chains (memedit.fold, rule 2)."""
+        found = [row.valid_from]
+        latest = sa.select(sa.func.max(record.c.began))
+        if row.valid_from is None:
+            for chunk in chunks(mates):
+                query = latest.where(record.c.seq.in_(chunk), record.c.began <= self.now)
+                found.append(self.connection.execute(query).scalar())
+        if replaces is not None:
+            found.append(self.connection.execute(latest.where(record.c.seq == replaces)).scalar())
+        return max((one for one in found if one is not None), default=None)
 
     def put_vectors(self, identity: str, dimension: int, vectors: Mapping[int, bytes], new: bool = False) -> None:
         """`new`: of edits that this transaction wrote, so that none can be purged or have vectors already."""
@@ -351,7 +407,7 @@ class Writer:
         affected: set[int] = set()
         for chunk in chunks(changed):
             a, b = chain.alias(), chain.alias()
-            mates = sa.select(b.c.seq).join_from(a, b, sa.and_(b.c.chain == a.c.chain, b.c.seq < a.c.seq))
+            mates = sa.select(b.c.seq).join_from(a, b, b.c.chain == a.c.chain)
             affected.update(self.connection.scalars(mates.where(a.c.seq.in_(chunk))))
             removed = sa.select(target.c.target).where(target.c.seq.in_(chunk), target.c.op == "remove")
             affected.update(self.connection.scalars(removed))

@@ -34,10 +34,12 @@ def row(
     end: int | None = None,
     author: str | None = None,
     namespace: str = SPACE,
+    given: bool = False,
 ) -> Row:
     return Row(
         *(statement, "subject", "relation", "target", None, None, None, "fact", author, None, None, begin, end),
-        *("unknown", None, slot, hash64("about", namespace, "subject"), hash64(namespace, statement, begin, end)),
+        *("single", None, slot, hash64("about", namespace, "subject"), hash64(namespace, statement, begin, end)),
+        given=given,
     )
 
 
@@ -62,7 +64,7 @@ def expected(folded: dict[int, Folded]) -> dict[int, tuple[str, int | None]]:
 WINDOWS = st.sampled_from(
     [(None, None)] * 4 + [(0, None), (None, 2), (0, 4), (1, 3), (2, None), (3, 6)]  # hours from the start
 )
-SLOTS = st.sampled_from([None, 1, 2])
+SLOTS = st.sampled_from([None, 1, 2, 3])  # 3 is the caller's own: it takes the place of what stands in 1 and 2
 WORDS = st.sampled_from(["a", "b", "c", "d", "e"])
 FACTS = st.tuples(WORDS, SLOTS, WINDOWS)
 
@@ -94,12 +96,29 @@ class AgainstFold(RuleBasedStateMachine):
     def fact(self, fact: tuple[str, int | None, tuple[int | None, int | None]]) -> Row:
         word, slot, window = fact
         begin, end = (None if hours is None else START + hours * HOUR for hours in window)
-        return row(f"{word} {slot}", slot, begin, end)  # the same words always mean the same slot
+        return row(f"{word} {slot}", slot, begin, end, given=slot == 3)  # the same words always mean the same slot
 
     def note(self, op: str, seq: int, name: str, targets: tuple[int, ...] = (), given: Row | None = None) -> None:
         slot, begin, end = (given.slot, given.valid_from, given.valid_to) if given else (None, None, None)
-        self.entries.append(Entry(seq, op, self.now, targets, slot, begin, end))
+        written = Entry(seq, op, self.now, targets, slot, begin, end)
+        self.entries.append(written._replace(began=self.began(written) if given else None))
         self.ids[seq] = name
+
+    def began(self, written: Entry) -> int | None:
+        """Rule 2: when an edit began among those that were written before it."""
+        chains: dict[int, set[object]] = {}
+        for entry in [*self.entries, written]:
+            if entry.op in ("add", "replace"):
+                chains[entry.seq] = {entry.seq, *entry.targets} | ({f"slot {entry.slot}"} if entry.slot else set())
+                if entry.op == "replace":
+                    chains[entry.seq] |= {chain for other in entry.targets for chain in chains[other]}
+        mates = [e for e in self.entries if e.seq in chains and chains[e.seq] & chains[written.seq]]
+        found = [written.valid_from] if written.valid_from is not None else []
+        if written.valid_from is None:
+            found += [mate.began for mate in mates if mate.began is not None and mate.began <= self.now]
+        if written.op == "replace":
+            found += [mate.began for mate in mates if mate.seq in written.targets and mate.began is not None]
+        return max(found, default=None)
 
     @rule(hours=st.sampled_from([-1, 0, 1, 2]))
     def pass_time(self, hours: int) -> None:
@@ -123,7 +142,9 @@ class AgainstFold(RuleBasedStateMachine):
             if not one.new:
                 assert one.seq in said
                 continue
-            self.note("add", one.seq, one.id, given=given)
+            slots = {entry.seq: entry.slot for entry in self.entries}
+            displaced = [seq for seq, state in before.items() if state.live and slots[seq] in (1, 2)]
+            self.note("add", one.seq, one.id, tuple(displaced) if given.given else (), given)
             self.digests[one.seq] = given.digest
             fresh.append(one.seq)
             live = {seq for seq, state in before.items() if state.live}

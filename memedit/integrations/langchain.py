@@ -1249,7 +1249,12 @@ def memory_tools(
         except InputError as error:
             return f"Nothing was remembered: {error}"
         replaced = "; ".join(edit.statement for edit in receipt.superseded)
-        return f"Remembered as {receipt.id}." + (f" It takes the place of: {replaced}" if replaced else "")
+        beside = "; ".join(edit.statement for edit in receipt.possible_conflicts)
+        return (
+            f"Remembered as {receipt.id}."
+            + (f" It takes the place of: {replaced}" if replaced else "")
+            + (f" It may contradict what stays beside it: {beside}" if beside else "")
+        )
 
     def forget(id: str, config: RunnableConfig) -> str:
         """Forget a remembered fact by its id, as look_up gives it. The user is asked first."""

@@ -1,0 +1,133 @@
+"""What kind of thing a phrase names: "Kai" a person, "March 3" a date, "on holiday" nothing at all.
+
+A wording such as "{target} runs {subject}" fits many a sentence that says something else: "My phone runs out of
+battery". Whether the phrases in its places are of the relation's types is told by a small linear model over the
+phrase's words and pieces of words, whatever their capitals. `python -m memedit.training.name_types` trained it. It is
+one file of 200 KB, needs no library, and takes a tenth of a millisecond for a phrase.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+import unicodedata
+import zlib
+from collections.abc import Iterator
+from importlib.resources import files
+from itertools import pairwise
+
+KINDS = (
+    "person_name",
+    "person_common",
+    "place_name",
+    "place_common",
+    "organisation_name",
+    "organisation_common",
+    "thing_name",
+    "thing_common",
+    "quality",
+    "language",
+    "date",
+    "amount",
+    "predicate",
+)
+"""What a phrase can be; `predicate` is what names nothing: "sick", "elected by the board", "at Luigi's"."""
+BUCKETS = 1 << 14
+
+_PERSON = ("person_name", "person_common")
+_PLACE = ("place_name", "place_common")
+_ORGANISATION = ("organisation_name", "organisation_common", "place_name", "person_name", "thing_name")
+_NAMED = ("person_name", "place_name", "organisation_name", "thing_name")
+_THING = (*_NAMED, "thing_common", "quality")
+_ANY = tuple(kind for kind in KINDS if kind != "predicate")
+_ALLOWED = {
+    **dict.fromkeys(("person", "player", "musician", "singer", "character"), _PERSON),
+    "artist": (*_PERSON, "organisation_name", "thing_name"),
+    "member": (*_PERSON, *_ORGANISATION),
+    **dict.fromkeys(("place", "country", "city", "continent"), (*_PLACE, "organisation_name")),
+    "room": (*_PLACE, "amount", "thing_name"),
+    "address": (*_PLACE, "thing_name", "organisation_name", "amount"),
+    **dict.fromkeys(
+        ("organisation", "company", "network", "team", "university", "airline", "party", "league", "facility"),
+        _ORGANISATION,
+    ),
+    "date": ("date",),
+    "time": ("date", "amount"),
+    **dict.fromkeys(("number", "amount", "length", "area"), ("amount",)),
+    "version": ("amount", "thing_name"),
+    "language": ("language", "quality", "thing_name", "place_name"),
+    "people": ("language", "quality", "place_name"),
+    **dict.fromkeys(("thing", "product"), (*_ANY,)),
+}
+"""A type of relations.json -> the kinds that are of it. Whatever is not here is a thing, named or not."""
+
+_DIGIT = re.compile(r"\d")
+_PIECE = re.compile(r"\w+(?:['’]\w+)?|[^\w\s]")
+_MOST_WORDS = 24
+
+
+def of_type(phrase: str, type_: str) -> float:
+    """The probability, in [0, 1], that a phrase names a thing of a type of relations.json ("person", "city", …)."""
+    allowed = _ALLOWED.get(type_, _THING)
+    return math.fsum(share for kind, share in kinds(phrase).items() if kind in allowed)
+
+
+@functools.lru_cache(maxsize=4096)
+def _kinds(phrase: str) -> tuple[float, ...]:
+    biases, weights, scale = _model()
+    found = list(features(phrase))
+    if not found:
+        return (0.0,) * (len(KINDS) - 1) + (1.0,)
+    width = len(KINDS)
+    scores = [0] * width
+    for bucket in found:
+        row = weights[bucket * width : bucket * width + width]
+        for kind, weight in enumerate(row):
+            scores[kind] += weight
+    norm = scale / math.sqrt(len(found))
+    logits = [score * norm + bias for score, bias in zip(scores, biases, strict=True)]
+    most = max(logits)
+    powers = [math.exp(logit - most) for logit in logits]
+    total = math.fsum(powers)
+    return tuple(power / total for power in powers)
+
+
+def kinds(phrase: str) -> dict[str, float]:
+    """Kind -> probability; they sum to 1."""
+    return dict(zip(KINDS, _kinds(phrase), strict=True))
+
+
+def features(phrase: str) -> Iterator[int]:
+    """The buckets, below BUCKETS, of a phrase's words and pieces of words; digits are all the same digit."""
+    text = _DIGIT.sub("0", unicodedata.normalize("NFKC", phrase).casefold())
+    words = _PIECE.findall(text)[:_MOST_WORDS]
+    if not words:
+        return
+    yield _bucket("first " + words[0])
+    yield _bucket("last " + words[-1])
+    yield _bucket(f"words {min(len(words), 6)}")
+    for word in words:
+        yield _bucket("word " + word)
+        marked = f"<{word}>"
+        for length in (2, 3, 4, 5):
+            for start in range(len(marked) - length + 1):
+                yield _bucket(marked[start : start + length])
+    for word, following in pairwise(words):
+        yield _bucket(f"pair {word} {following}")
+
+
+def _bucket(feature: str) -> int:
+    return zlib.crc32(feature.encode()) % BUCKETS
+
+
+@functools.cache
+def _model() -> tuple[list[float], memoryview, float]:
+    """Biases, weights (BUCKETS rows of one signed byte a kind), and what a weight's unit is."""
+    data = files("memedit").joinpath("name_types.bin").read_bytes()
+    head, _, rows = data.partition(b"\n")
+    about = json.loads(head)
+    if tuple(about["kinds"]) != KINDS or len(rows) != BUCKETS * len(KINDS):
+        raise ValueError("name_types.bin is of another version than name_types.py")
+    return about["biases"], memoryview(rows).cast("b"), about["scale"]
