@@ -166,7 +166,7 @@ def everything(memory: EditMemory, space: str) -> list[str]:
     return [placed(memory, space, plain(part)) for part in read]
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(WRITES)
 def test_each_namespace_is_as_if_it_were_alone(writes: list[tuple[str, str, int, int]]) -> None:
     spaces = sorted({space for space, *_ in writes})
