@@ -54,7 +54,7 @@ def add_aliases(
             receipt = memory.replace(
                 edit.id, edit.statement, subject=edit.subject, relation=edit.relation, target=edit.target,
                 prompt=edit.prompt, question=edit.question, aliases=more, source=edit.source, author=author,
-                reason="more aliases", valid_from=edit.valid_from, valid_to=edit.valid_to,
+                reason="more aliases", valid_from=edit.valid_from, valid_to=edit.valid_to, namespace=namespace,
             )  # fmt: skip
             made[edit.id] = receipt.edit.id
     return Named(made, tuple(unknown))

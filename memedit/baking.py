@@ -23,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from memedit.edits import DEFAULT_NAMESPACE, FORGET, Bake, Edit
+from memedit.edits import DEFAULT_NAMESPACE, FORGET, Bake, Edit, checked_namespace
 from memedit.errors import InputError, NotFoundError
 from memedit.patches import KINDS
 
@@ -111,7 +111,7 @@ def bake(
     if batch is not None and batch < 1:
         raise InputError(f"batch is how many edits to fit together, so at least 1, not {batch}")
     maker = _writer(method, settings or {})
-    edits, namespace = _edits(memory, ids, namespace)
+    edits = _edits(memory, ids, namespace)
     skipped: dict[str, str] = {}
     asked: list[tuple[Edit, Request]] = []
     for edit in edits:
@@ -163,8 +163,7 @@ def unbake(
     """
     wanted = None
     if ids is not None:
-        edits, namespace = _edits(memory, ids, namespace, current=False)
-        wanted = {edit.id: edit.seq for edit in edits}
+        wanted = {edit.id: edit.seq for edit in _edits(memory, ids, namespace, current=False)}
     bakes = [one for one in memory.bakes(namespace=namespace) if model is None or _is_of(one, model)]
     taken: dict[tuple[str, str], dict[str, None]] = {}
     for one in bakes:
@@ -175,14 +174,14 @@ def unbake(
     if missing := [id_ for id_ in wanted or () if id_ not in found]:
         of = f"the weights of {model}" if model else "any model's weights"
         raise InputError(f"{', '.join(missing)} is not in {of}; `memedit show ID` tells where an edit is")
-    kept = {edit.id: edit.kind for edit in memory.journal.find(seqs=_seqs(memory, found))}
+    kept = {edit.id: edit.kind for edit in memory.journal.find(seqs=_seqs(memory, namespace, found))}
     if erasing := [id_ for id_ in found if kept[id_] == FORGET]:
         if wanted is not None:
             raise InputError(f"{', '.join(erasing)} erases something and cannot be kept elsewhere; undo or remove it")
         taken = {key: {id_: None for id_ in some if kept[id_] != FORGET} for key, some in taken.items()}
         found = dict.fromkeys(id_ for id_ in found if kept[id_] != FORGET)
     if found:
-        seqs = {key: _seqs(memory, some) for key, some in taken.items() if some}
+        seqs = {key: _seqs(memory, namespace, some) for key, some in taken.items() if some}
         memory.journal.unbake(namespace, seqs, author=author or memory.author, reason=reason)
     after = memory.bakes(namespace=namespace)
     return Report(
@@ -210,6 +209,7 @@ def refit(
     A change that erases (`memedit forget`) is kept as it is. All of it is written in one transaction. Raises
     InputError where the namespace has no changes for this model, or an edit cannot be fitted.
     """
+    checked_namespace(namespace)
     held = _held(model)
     every = [one for one in memory.bakes(namespace=namespace) if one.left]
     ours = [one for one in every if one.model_hash == held.hash]
@@ -223,7 +223,7 @@ def refit(
     below, due = [one.seq for one in ours[:first]], ours[first:]
     batches: list[tuple[list[int], Fitted]] = []
     for number, one in enumerate(due, 1):
-        edits = sorted(memory.journal.find(seqs=_seqs(memory, one.left)), key=lambda edit: edit.seq)
+        edits = memory.journal.find(seqs=_seqs(memory, namespace, one.left), oldest_first=True)
         if any(edit.kind == FORGET for edit in edits):
             change = _changes(memory, held, [one.seq])[0]
         else:
@@ -269,6 +269,7 @@ def forget(
         raise InputError(f"{method} with these settings writes facts and forgets none; use depn, or kn as it erases")
     if not requests:
         raise InputError("say what is to be forgotten")
+    checked_namespace(namespace)  # before the model is loaded
     held = _held(model)
     below = [one.seq for one in _in_force(memory, held, namespace)]
     change = _fit(memory, held, maker, method, requests, below)
@@ -297,6 +298,7 @@ def export_model(
         raise InputError(f"{folder} is a file; a model is a folder: name another place")
     if folder.exists() and any(folder.iterdir()) and not overwrite:
         raise InputError(f"{folder} holds something already; name another folder, or say to write over it")
+    checked_namespace(namespace)
     held = _held(model)
     at = memory.journal.at(as_of)
     seqs = [one.seq for one in _in_force(memory, held, namespace, at)]
@@ -582,26 +584,21 @@ def _checked_kind(kind: str, statement: str) -> None:
         raise InputError(f"{statement!r} is of the kind {kind}; only facts can be written into weights")
 
 
-def _edits(
-    memory: EditMemory, ids: Iterable[str] | None, namespace: str, *, current: bool = True
-) -> tuple[list[Edit], str]:
-    """The edits of these ids in journal order, or all current ones; and their namespace."""
+def _edits(memory: EditMemory, ids: Iterable[str] | None, namespace: str, *, current: bool = True) -> list[Edit]:
+    """The edits of these ids in journal order, or all current ones of the namespace."""
     if ids is None:
-        return memory.list(namespace=namespace, patches=False)[::-1], namespace
-    found = {edit.seq: edit for edit in (memory.get(id_) for id_ in ids)}
+        return memory.list(namespace=namespace, patches=False)[::-1]
+    found = {edit.seq: edit for edit in (memory.get(id_, namespace=namespace) for id_ in ids)}
     edits = [found[seq] for seq in sorted(found)]
     if current and (off := [edit for edit in edits if edit.state != "current"]):
         raise InputError(
             f"{', '.join(f'{edit.id} is {edit.state}' for edit in off)}; only current edits go into weights"
         )
-    spaces = dict.fromkeys(edit.namespace for edit in edits)
-    if len(spaces) > 1:
-        raise InputError(f"these edits are of several namespaces ({', '.join(spaces)}); name those of one at a time")
-    return edits, next(iter(spaces), namespace)
+    return edits
 
 
-def _seqs(memory: EditMemory, ids: Iterable[str]) -> list[int]:
-    return [memory.journal.resolve(id_)[0] for id_ in ids]
+def _seqs(memory: EditMemory, namespace: str, ids: Iterable[str]) -> list[int]:
+    return [memory.journal.resolve(namespace, id_)[0] for id_ in ids]
 
 
 def _fallen(bakes: Iterable[Bake]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memedit import terminal
-from memedit.edits import DEFAULT_NAMESPACE, Answer, Edit, Message
+from memedit.edits import DEFAULT_NAMESPACE, Answer, Edit, Message, checked_namespace
 from memedit.errors import InputError, MemEditError
 from memedit.patches import conditional_of, feedback_draft
 
@@ -48,7 +48,7 @@ class Chat:
     ) -> None:
         self.memory = memory
         self.editor = editor
-        self.namespace = namespace
+        self.namespace = checked_namespace(namespace)
         self.quiet = quiet
         self.messages: list[Message] = []
         self.last: Answer | None = None
@@ -155,13 +155,13 @@ class Chat:
             for edit in found:
                 self.say(f"{edit.id}  {edit.statement}")
             raise InputError(f"{len(found) or 'no'} facts hold “{text}”; say which by its id (/facts lists them)")
-        self.memory.remove(found[0].id)
+        self.memory.remove(found[0].id, namespace=self.namespace)
         self.say(f"forgot {found[0].id}  {found[0].statement}   (/undo brings it back)")
         self._warn(found)
 
     def _find(self, text: str) -> list[Edit]:
         if text.startswith("e-") and " " not in text:
-            return [self.memory.get(text)]
+            return [self.memory.get(text, namespace=self.namespace)]
         found = self.memory.list(namespace=self.namespace, text=text)
         whole = [edit for edit in found if edit.statement.casefold() == text.casefold()]
         return whole or found

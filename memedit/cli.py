@@ -276,6 +276,10 @@ def _silence_libraries() -> None:
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if param.name == "namespace" and value is not None:
+        from memedit.edits import checked_namespace
+
+        checked_namespace(value)  # here, since not every verb looks at it
     if value not in (None, False) and param.name is not None:
         setattr(ctx.ensure_object(Session), param.name, value)
 
@@ -730,7 +734,7 @@ def show(session: Session, id: str, as_of: datetime | int | None, as_json: bool)
     from memedit.baking import of_edit
 
     with session.open(reading=True) as memory:
-        edit = memory.get(id, as_of=as_of)
+        edit = memory.get(id, as_of=as_of, namespace=session.scope_of)
         bakes = of_edit(memory, edit, as_of=as_of)
     if as_json:
         terminal.emit({**terminal.jsonable(edit), "weights": bakes} if bakes else edit)
@@ -815,12 +819,12 @@ def remove(session: Session, ids: tuple[str, ...], yes: bool, as_json: bool, **g
     What they had superseded stays superseded; `undo` brings it back.
     """
     with session.open() as memory:
-        edits = [memory.get(each) for each in ids]  # all are looked up before the first is removed
+        edits = [memory.get(each, namespace=session.scope_of) for each in ids]  # all, before the first is removed
         if not yes:
             for edit in edits:
                 session.notice(f"would remove {edit.id}  {edit.statement}")
             terminal.confirm(f"Remove {_count(len(edits), 'edit')}?", yes=False)
-        records = [memory.remove(edit.id, **_given(**given)) for edit in edits]
+        records = [memory.remove(edit.id, namespace=session.scope_of, **_given(**given)) for edit in edits]
         _tell_weights(session, memory)
     if as_json:
         terminal.emit({"removed": edits, "records": records})
@@ -840,7 +844,7 @@ def replace(session: Session, id: str, statement: tuple[str, ...], as_json: bool
     """
     text = _words(statement)
     with session.open() as memory:
-        receipt = memory.replace(id, text, **_given(**options))
+        receipt = memory.replace(id, text, namespace=session.scope_of, **_given(**options))
         _show_receipt(session, receipt, new=True, as_json=as_json)
 
 
@@ -859,8 +863,8 @@ def purge(session: Session, yes: bool, as_json: bool, **given: Any) -> None:
         raise InputError("say whose edits to erase with one of --id ID, --author NAME, --subject TEXT")
     with session.open() as memory:
         if "id" in which:
-            which["id"] = memory.get(which["id"]).id
-            meant = [memory.get(which["id"])]
+            meant = [memory.get(which["id"], namespace=session.scope_of)]
+            which["id"] = meant[0].id
         else:
             meant = memory.list(namespace=session.scope_of, state="all", **which)
         meant = [edit for edit in meant if edit.state != "purged"]

@@ -31,7 +31,7 @@ from memedit.answerers import (
     wanted,
 )
 from memedit.baking import Standing, Weights
-from memedit.edits import DEFAULT_NAMESPACE, Answer, Decision, Hit, Message
+from memedit.edits import DEFAULT_NAMESPACE, Answer, Decision, Hit, Message, checked_namespace
 from memedit.errors import InputError, NotFoundError
 from memedit.models import BaseModel, load_model
 from memedit.scope import Scope, load_scope
@@ -50,9 +50,10 @@ class Editor:
     `model` is a name for `load_model` ("pocket", "hf:NAME_OR_PATH", "openai:gpt-4o-mini"), a LangChain chat model or a
     BaseModel; it is loaded when it is first asked. `scope` and `answerer` are names or objects. `false_fire` in (0, 1)
     is handed to a scope given by name, and so is a `calibration` file, where that scope takes one. `namespace` is read
-    where a call names none.
+    where a call names none (None; an empty name is none).
 
-    Raises NotFoundError for an unknown name; asking raises ModelError where the model cannot be loaded or asked.
+    Raises NotFoundError for an unknown name, InputError for a namespace that cannot be; asking raises ModelError where
+    the model cannot be loaded or asked.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Editor:
         calibration: Path | None = None,
     ) -> None:
         self.memory = memory
-        self.namespace = namespace
+        self.namespace = checked_namespace(namespace)
         if isinstance(scope, str):
             made = load_scope(scope, false_fire=false_fire, calibration=calibration)
         elif false_fire is not None:
@@ -79,6 +80,10 @@ class Editor:
         self._model_spec = model
         self._model_lock = Lock()
         self._weights = Weights(memory)
+
+    def space(self, namespace: str | None) -> str:
+        """The namespace of a call: None is the editor's own. Raises InputError for one that cannot be."""
+        return self.namespace if namespace is None else checked_namespace(namespace)
 
     @cached_property
     def _model(self) -> BaseModel:
@@ -109,7 +114,7 @@ class Editor:
     def _decide(
         self, messages: Sequence[Message], as_of: datetime | int | None, namespace: str | None, memory: EditMemory
     ) -> Decision:
-        return self.scope.decide(messages, memory, namespace=namespace or self.namespace, as_of=as_of)
+        return self.scope.decide(messages, memory, namespace=self.space(namespace), as_of=as_of)
 
     def standing(
         self, as_of: datetime | int | None = None, namespace: str | None = None, *, load: bool = True
@@ -120,7 +125,7 @@ class Editor:
         """
         spec = self._model_spec
         unknown = isinstance(spec, str) and not load and "_model" not in self.__dict__
-        return self._weights.standing(str(spec) if unknown else lambda: self.model, namespace or self.namespace, as_of)
+        return self._weights.standing(str(spec) if unknown else lambda: self.model, self.space(namespace), as_of)
 
     def retriever(
         self, as_of: datetime | int | None = None, namespace: str | None = None, memory: EditMemory | None = None
@@ -129,9 +134,7 @@ class Editor:
 
         `memory` is what is left of this editor's for a model with edits in its weights (`standing`).
         """
-        return Retriever(
-            scope=self.scope, memory=memory or self.memory, namespace=namespace or self.namespace, as_of=as_of
-        )
+        return Retriever(scope=self.scope, memory=memory or self.memory, namespace=self.space(namespace), as_of=as_of)
 
     def assign(
         self,
@@ -153,10 +156,17 @@ class Editor:
             return None
         return answerer, handed
 
-    def choices(self, question: Question, decision: Decision, *, as_of: datetime | int | None = None) -> list[Choice]:
+    def choices(
+        self,
+        question: Question,
+        decision: Decision,
+        *,
+        as_of: datetime | int | None = None,
+        namespace: str | None = None,
+    ) -> list[Choice]:
         """Who would answer, in turn, and why; [] for the base model. No model is loaded or asked."""
         messages, model = _as_messages(question), self._known_model()
-        assigned = self.assign(messages, decision, self.retriever(as_of), model)
+        assigned = self.assign(messages, decision, self.retriever(as_of, namespace), model)
         if assigned is None:
             return []
         answerer, handed = assigned
@@ -405,7 +415,7 @@ def used_edits(steps: Sequence[Mapping[str, object]], decision: Decision, retrie
 def _read(id_: str, retrieve: Retriever) -> Hit | None:
     """An edit that an answerer found by other ways than the scope: by name, without a score."""
     try:
-        return Hit(edit=retrieve.memory.get(id_), score=1.0)
+        return Hit(edit=retrieve.memory.get(id_, namespace=retrieve.namespace), score=1.0)
     except NotFoundError:  # erased while the answer was on its way
         return None
 

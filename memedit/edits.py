@@ -1,6 +1,7 @@
 """The nouns of memedit on one screen: what is remembered, found, decided and answered, and what it is tried on.
 
 All are frozen values. An `Edit` is a fact as the journal holds it, seen at a moment; a `Draft` is one not yet written.
+Every edit is of one namespace, and its id means something there only.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
+from unicodedata import category
+
+from memedit.errors import InputError
 
 DEFAULT_NAMESPACE = "default"
 
@@ -223,3 +227,16 @@ class Case:
     target: str
     old: tuple[str, ...] = ()
     questions: Mapping[str, tuple[Probe, ...]] = field(default_factory=dict)
+
+
+def checked_namespace(namespace: str) -> str:
+    """The name as it is. Raises InputError where it is empty, too long or holds control characters.
+
+    An empty name stands for no namespace, not for the default one either.
+    """
+    whole = isinstance(namespace, str) and namespace.strip() and not any(category(c) in ("Cc", "Cs") for c in namespace)
+    if not whole:
+        raise InputError(f"{namespace!r} is no namespace; give a name such as {DEFAULT_NAMESPACE!r}")
+    if len(namespace) > 200:
+        raise InputError(f"a namespace has at most 200 characters, not {len(namespace)}")
+    return namespace

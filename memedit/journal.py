@@ -651,13 +651,14 @@ class Journal:
             number = connection.scalars(sa.select(record.c.namespace).where(record.c.seq == seq)).one()
             return self._records(connection, number, [seq])[0]
 
-    def resolve(self, given: str) -> tuple[int, str, str]:
-        """(seq, id, op) of the one record whose id is `given` or begins so (6 characters at least).
+    def resolve(self, namespace: str, given: str) -> tuple[int, str, str]:
+        """(seq, id, op) of the one record of a namespace whose id is `given` or begins so (6 characters at least).
 
-        Raises NotFoundError, naming near ones, where there is none; InputError where there are several.
+        Raises NotFoundError, naming near ones, where there is none; InputError where there are several. What other
+        namespaces hold makes no difference.
         """
         with self._reading() as connection:
-            return resolve(connection, given, self.where)
+            return resolve(connection, given, self._number(connection, namespace), namespace)
 
     def records(
         self, namespace: str, *, seqs: Iterable[int] | None = None, limit: int | None = None, offset: int = 0
@@ -746,8 +747,9 @@ class Journal:
         author: str | None,
         since: datetime | None,
     ) -> tuple[list[int], int]:
+        number = self._number(connection, namespace)
         if given is not None:
-            seq, name, op = resolve(connection, given, self.where)
+            seq, name, op = resolve(connection, given, number, namespace)
             if op == "purge":
                 raise InputError(f"{name} is a purge: what it erased is gone and cannot be brought back")
             gone = connection.execute(sa.select(purged.c.seq).where(purged.c.seq == seq)).first()
@@ -758,9 +760,7 @@ class Journal:
                 by = by.where(target.c.target == seq, target.c.op == "undo").order_by(record.c.seq.desc())
                 undo = connection.scalars(by.limit(1)).one()
                 raise InputError(f"{name} is undone already, by {undo}; undo {undo} to bring it back")
-            number = connection.scalars(sa.select(record.c.namespace).where(record.c.seq == seq)).one()
             return [seq], number
-        number = self._number(connection, namespace)
         query = sa.select(record.c.seq).where(record.c.namespace == number, record.c.op.in_(UNDOABLE))
         query = query.where(is_effective(record.c.seq, None), ~is_purged(record.c.seq))
         if author is not None:
@@ -817,24 +817,25 @@ class Journal:
             raise _Preview
         return written[0]
 
-    def replace(self, given: str, row: Callable[[Edit], Row]) -> Written:
-        """Append an edit that takes the place of another, and of all that stand in its chains.
+    def replace(self, namespace: str, given: str, row: Callable[[Edit], Row]) -> Written:
+        """Append an edit that takes the place of another of the namespace, and of all that stand in its chains.
 
         `row` makes it from the edit that it replaces, as that stands inside the transaction.
         """
         with self._writing() as writer:
-            old = writer.edit(given)
+            old = writer.edit(namespace, given)
             if old.state in ("purged", "undone", "removed"):
                 raise InputError(f"{old.id} is {old.state}, so nothing can take its place; add the fact instead")
-            return writer.insert(old.namespace, "replace", row(old), replaces=old.seq)
+            return writer.insert(namespace, "replace", row(old), replaces=old.seq)
 
-    def remove(self, given: str, *, author: str | None = None, reason: str | None = None) -> Record:
-        """Append the removal of an edit. Raises InputError where it is removed, undone or purged already."""
+    def remove(self, namespace: str, given: str, *, author: str | None = None, reason: str | None = None) -> Record:
+        """Append the removal of an edit of the namespace. Raises InputError where it is removed, undone or purged
+        already."""
         with self._writing() as writer:
-            old = writer.edit(given)
+            old = writer.edit(namespace, given)
             if old.state in ("purged", "undone", "removed"):
                 raise InputError(f"{old.id} is {old.state} already; there is nothing to remove")
-            number = writer.namespace(old.namespace)
+            number = writer.namespace(namespace)
             seq = writer.act("remove", number, [old.seq], author, reason)
             writer.refresh([old.seq], seq)
             return self._records(writer.connection, number, [seq])[0]
@@ -865,20 +866,20 @@ class Journal:
         author: str | None = None,
         about: int | None = None,
         by: str | None = None,
-    ) -> tuple[int, str]:
-        """Erase the text and vectors of edits for good, here and in memedit's backups: (how many, their namespace).
+    ) -> int:
+        """Erase the text and vectors of a namespace's edits for good, here and in memedit's backups: how many.
 
         What stays of each is its id, times, place in its chains and the SHA-256 of its statement. Raises JournalError
         where the transaction went through but a file could not be cleaned yet; the next opening tries again.
         """
         with self._writing() as writer:
+            number = self._number(writer.connection, namespace)
             if given is not None:
-                edit = writer.edit(given)
-                seqs, number, namespace = [edit.seq], writer.namespace(edit.namespace), edit.namespace
+                edit = writer.edit(namespace, given)
+                seqs = [edit.seq]
                 if edit.state == "purged":
                     raise InputError(f"{edit.id} is purged already")
             else:
-                number = self._number(writer.connection, namespace)
                 query = sa.select(record.c.seq).where(record.c.namespace == number, record.c.op.in_(EDITS))
                 query = query.where(~is_purged(record.c.seq))
                 if author is not None:
@@ -888,10 +889,10 @@ class Journal:
                 seqs = list(writer.connection.scalars(query))
             named = author is not None and writer.named(number, author)
             if not seqs and not named:
-                return 0, namespace
+                return 0
             writer.purge(number, seqs, author, by)
         self.scrub()
-        return len(seqs), namespace
+        return len(seqs)
 
     def signed(self, namespace: str, author: str) -> bool:
         """Whether any record of the namespace, of whatever operation, bears this author's name."""
@@ -1045,7 +1046,8 @@ class Journal:
                 for edit in self._find(writer.connection, namespace=namespace, seqs=chunk, at=at, wanted="current")
             }
             if wanted - found.keys():
-                gone = self._find(writer.connection, seqs=sorted(wanted - found.keys())[:5], at=at)
+                missing = sorted(wanted - found.keys())[:5]
+                gone = self._find(writer.connection, namespace=namespace, seqs=missing, at=at)
                 which = ", ".join(f"{edit.id} is {edit.state}" for edit in gone)
                 raise ConflictError(
                     f"the memory has changed while the change was fitted ({which}); nothing was written, run it again"
@@ -1199,14 +1201,20 @@ class Journal:
             found = list(connection.exec_driver_sql("PRAGMA integrity_check").scalars())
         return [] if found == ["ok"] else found
 
-    def encoders(self) -> list[tuple[str, int, int]]:
-        """(identity, dimension, edits with vectors) of each encoder whose vectors are kept."""
+    def encoders(self, namespace: str | None = None) -> list[tuple[str, int, int]]:
+        """(identity, dimension, edits with vectors) of each encoder whose vectors are kept, for a namespace or any."""
         with self._reading() as connection:
             found = []
             for number, identity, dimension in connection.execute(sa.select(encoder_)).fetchall():
                 low, high = number << SEQ_BITS, (number + 1) << SEQ_BITS
                 query = sa.select(sa.func.count()).where(vector.c.id >= low, vector.c.id < high)
-                found.append((identity, dimension, int(connection.execute(query).scalar_one())))
+                if namespace is not None:
+                    mine = vector.c.id == state.c.seq + sa.literal(low, sa.BigInteger())
+                    query = sa.select(sa.func.count()).select_from(state.join(vector, mine))
+                    query = query.where(state.c.namespace == self._number(connection, namespace))
+                count = int(connection.execute(query).scalar_one())
+                if count or namespace is None:
+                    found.append((identity, dimension, count))
             return found
 
     def vector_count(self, encoder_identity: str, namespace: str) -> int:

@@ -100,10 +100,14 @@ def encoder_base(connection: Connection, identity: str) -> int | None:
 SHORTEST_PREFIX = 6
 
 
-def resolve(connection: Connection, given: str, where: str) -> tuple[int, str, str]:
-    """See Journal.resolve."""
+def resolve(connection: Connection, given: str, number: int, namespace: str) -> tuple[int, str, str]:
+    """See Journal.resolve; `number` is that of the namespace, -1 where there is none.
+
+    No other namespace is looked at, so that what is said of an id there is what is said of one that never was.
+    """
     name = given.strip().lower()
     query = sa.select(record.c.seq, record.c.id, record.c.op).order_by(record.c.id)
+    query = query.where(record.c.namespace == number)
 
     def begins(with_: str) -> sa.Select[Any]:
         return query.where(record.c.id >= with_, record.c.id < with_ + "g")  # ids end in hexadecimal digits
@@ -125,4 +129,5 @@ def resolve(connection: Connection, given: str, where: str) -> tuple[int, str, s
         if near:
             break
     hint = f"near it: {', '.join(near)}" if near else "`memedit list` shows what there is"
-    raise NotFoundError(f"{where} has no record with the id {given!r}; {hint}")
+    noun = "record" if name.startswith("r-") else "edit"
+    raise NotFoundError(f"there is no {noun} {given!r} in namespace {namespace!r}; {hint}")

@@ -26,7 +26,18 @@ from operator import attrgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
-from memedit.edits import DEFAULT_NAMESPACE, FORGET, Bake, Draft, Edit, Hit, Receipt, Record, State
+from memedit.edits import (
+    DEFAULT_NAMESPACE,
+    FORGET,
+    Bake,
+    Draft,
+    Edit,
+    Hit,
+    Receipt,
+    Record,
+    State,
+    checked_namespace,
+)
 from memedit.errors import InputError, JournalError, MemEditError, NotFoundError
 from memedit.fold import fold
 from memedit.journal import Journal
@@ -86,6 +97,8 @@ class EditMemory:
 
     `author` is put beside what is written where no other is given. Times are aware datetimes. Methods raise InputError
     (and its kinds) for what cannot be done as asked, JournalError where the database cannot be read or written.
+
+    What is of one namespace does not exist for a call in another: an id of it is told as one that never was.
     """
 
     def __init__(
@@ -258,24 +271,39 @@ class EditMemory:
         valid_from: datetime | None = None,
         valid_to: datetime | None = None,
         kind: str | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
     ) -> Receipt:
         """Write a fact in the place of the edit `id`, whatever its subject and relation. Aliases and kind are kept.
 
-        Raises InputError where that edit is undone, removed or purged.
+        Raises NotFoundError where the namespace has no such edit, InputError where it is undone, removed or purged.
         """
-        given = _without_self(locals(), "id")
+        checked_namespace(namespace)
+        given = _without_self(locals(), "id", "namespace")
 
         def row(old: Edit) -> Row:
             kept = {"aliases": old.aliases if aliases is None else aliases, "kind": kind or old.kind}
-            return self._row(self._drafted(given | kept), old.namespace)
+            return self._row(self._drafted(given | kept), namespace)
 
-        written = self.journal.replace(id, row)
+        written = self.journal.replace(namespace, id, row)
         return self._receipt(written.seq, written.retired)
 
-    def remove(self, id: str, *, author: str | None = None, reason: str | None = None) -> Record:  # noqa: A002
-        """Take an edit out. What it had superseded does not come back, unless the removal is undone."""
+    def remove(
+        self,
+        id: str,  # noqa: A002
+        *,
+        author: str | None = None,
+        reason: str | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> Record:
+        """Take an edit out. What it had superseded does not come back, unless the removal is undone.
+
+        Raises NotFoundError where the namespace has no such edit, InputError where it is removed, undone or purged.
+        """
         return self.journal.remove(
-            id, author=_text(author or self.author, "author"), reason=_text(reason, "reason", LONGEST_STATEMENT)
+            checked_namespace(namespace),
+            id,
+            author=_text(author or self.author, "author"),
+            reason=_text(reason, "reason", LONGEST_STATEMENT),
         )
 
     def undo(
@@ -291,7 +319,7 @@ class EditMemory:
     ) -> Records:
         """Make records as if they had never been written; -> those records, the newest first.
 
-        By `id` of an edit, a removal or an undo (which is a redo); or in the namespace the `last` so many, those of an
+        In the namespace: by `id` of an edit, a removal or an undo (which is a redo); or the `last` so many, those of an
         `author`, those `since` a time, or what fits all of these. Raises InputError where there are none.
         """
         which = self._which(id, last, author, since, namespace)
@@ -319,7 +347,7 @@ class EditMemory:
     ) -> int:
         """Erase edits for good, current or not, from every file that memedit made; -> how many. It cannot be undone.
 
-        By id; or, in the namespace, all by an author (whose name goes too) or all about a subject (its name or one of
+        In the namespace: by id, or all by an author (whose name goes too), or all about a subject (its name or one of
         its aliases; an edit that merely mentions it stays). A hash of each statement stays. Raises JournalError where a
         file could not be cleaned; `doctor(repair=True)` tries again.
         """
@@ -327,24 +355,30 @@ class EditMemory:
             raise InputError("say what to purge by one of id, author and subject")
         checked_namespace(namespace)
         about = None if subject is None else _about(namespace, subject)
-        touched = self.get(id).namespace if id is not None else namespace
+        if id is not None:
+            self.get(id, namespace=namespace)  # before the index goes
         try:
-            count, touched = self.journal.purge(
-                namespace=namespace, given=id, author=author, about=about, by=self.author
-            )
+            count = self.journal.purge(namespace=namespace, given=id, author=author, about=about, by=self.author)
         finally:
-            self._drop_index(touched)
+            self._drop_index(namespace)
         return count
 
     # Reading
 
-    def get(self, id: str, *, as_of: datetime | int | None = None) -> Edit:  # noqa: A002
-        """The edit of that id, or of the one id that begins so (6 characters at least), at a moment.
+    def get(
+        self,
+        id: str,  # noqa: A002
+        *,
+        as_of: datetime | int | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+    ) -> Edit:
+        """The edit of that id, or of the one id in the namespace that begins so (6 characters at least), at a moment.
 
-        Raises NotFoundError, naming near ones, where there is none or it was written later.
+        Raises NotFoundError, naming near ones, where there is none in the namespace or it was written later.
         """
+        checked_namespace(namespace)
         at = self.journal.at(as_of)
-        seq, name, op = self.journal.resolve(id)
+        seq, name, op = self.journal.resolve(namespace, id)
         if op not in EDITS:
             raise InputError(f"{name} is a record of the operation {op!r}, not an edit; see `memedit history {name}`")
         if at.n is not None and seq > at.n:
@@ -428,14 +462,13 @@ class EditMemory:
         oldest first."""
         if (id is None) == (subject is None):
             raise InputError("say whose history by one of id and subject")
+        checked_namespace(namespace)
         if id is None:
-            checked_namespace(namespace)
             found = self.journal.find(namespace=namespace, about=_about(namespace, subject or ""))
             return self.journal.related(namespace, [edit.seq for edit in found])
-        seq, _, op = self.journal.resolve(id)
-        record = self.journal.record(seq)
-        seeds = {seq} if op in EDITS else {seq, *(self.journal.resolve(other)[0] for other in record.targets)}
-        return self.journal.related(record.namespace, seeds)
+        seq, _, op = self.journal.resolve(namespace, id)
+        targets = () if op in EDITS else self.journal.record(seq).targets
+        return self.journal.related(namespace, {seq, *(self.journal.resolve(namespace, one)[0] for one in targets)})
 
     def log(self, namespace: str = DEFAULT_NAMESPACE, limit: int | None = None) -> Records:
         """The last records of a namespace, the newest first."""
@@ -697,7 +730,10 @@ class EditMemory:
     # Looking after it
 
     def stats(self, namespace: str | None = None) -> dict[str, object]:
-        """Counts and sizes, of one namespace or of all: JSON-ready."""
+        """Counts and sizes, of one namespace or of all: JSON-ready.
+
+        `records`, `journal_bytes` and `backups` are those of the whole journal, which namespaces share.
+        """
         names = self.namespaces() if namespace is None else [checked_namespace(namespace)]
         spaces = {}
         for name in names:
@@ -713,7 +749,7 @@ class EditMemory:
             "index_bytes": sum(file.stat().st_size for file in files),
             "encoders": [
                 {"identity": identity, "dimension": dimension, "edits": edits}
-                for identity, dimension, edits in self.journal.encoders()
+                for identity, dimension, edits in self.journal.encoders(namespace)
             ],
             "backups": [str(path) for path, _, _ in self.journal.backups() if path.exists()],
         }
@@ -750,7 +786,7 @@ class EditMemory:
 
     def _check_index(self, namespace: str, repair: bool) -> Findings:
         live = self.journal.live_count(namespace)
-        known = [identity for identity, _, _ in self.journal.encoders()]
+        known = [identity for identity, _, _ in self.journal.encoders(namespace)]
         if not live or not known:
             return []
         try:
@@ -934,15 +970,6 @@ class EditMemory:
 
 
 # Checks and small pieces, pure
-
-
-def checked_namespace(namespace: str) -> str:
-    """Raises InputError for a namespace that is empty, too long or holds control characters."""
-    if not isinstance(namespace, str) or not namespace.strip() or _CONTROL.search(namespace):
-        raise InputError(f"{namespace!r} is no namespace; give a name such as {DEFAULT_NAMESPACE!r}")
-    if len(namespace) > 200:
-        raise InputError(f"a namespace has at most 200 characters, not {len(namespace)}")
-    return namespace
 
 
 def checked_statement(statement: object) -> str:

@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from memedit.edits import DEFAULT_NAMESPACE
+from memedit.edits import DEFAULT_NAMESPACE, checked_namespace
 from memedit.errors import InputError, NotFoundError
 
 
@@ -28,6 +28,12 @@ def config_path() -> Path | None:
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     candidates = (Path("memedit.toml"), home / "memedit" / "config.toml")
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _empty_namespace() -> dict[str, Any]:
+    """The namespace where `MEMEDIT_NAMESPACE` is set to nothing: an empty variable is as good as none for any other
+    setting, but whoever meant a namespace and lost its name must not read and write the default one."""
+    return {"namespace": ""} if os.environ.get("MEMEDIT_NAMESPACE") == "" else {}
 
 
 class Settings(BaseSettings):
@@ -50,6 +56,11 @@ class Settings(BaseSettings):
     author: str | None = Field(None, description="name written beside each edit")
     data: Path | None = Field(None, description="folder of datasets")
 
+    @field_validator("namespace")
+    @classmethod
+    def _named(cls, namespace: str) -> str:
+        return checked_namespace(namespace)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -61,7 +72,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = config_path()
         file = (TomlConfigSettingsSource(settings_cls, path),) if path else ()
-        return (init_settings, env_settings, *file)
+        return (init_settings, _empty_namespace, env_settings, *file)
 
 
 def load_settings(**given: Any) -> Settings:
@@ -72,7 +83,9 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e.get('ctx', {}).get('error', e['msg'])}" for e in error.errors()
+        )
         where = config_path()
         raise InputError(
             f"settings are not usable: {faults}. They come from {where or 'no config file'}, MEMEDIT_… and options; "

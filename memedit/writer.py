@@ -69,9 +69,10 @@ class Writer:
             self.connection.execute(sa.insert(namespace_).values(number=number, name=name, generation=0))
         return int(number)
 
-    def edit(self, given: str) -> Edit:
-        """The edit of that id, as it stands in this transaction."""
-        seq, name, op = resolve(self.connection, given, self.journal.where)
+    def edit(self, namespace: str, given: str) -> Edit:
+        """The edit of that id in a namespace, as it stands in this transaction."""
+        number = self.journal._number(self.connection, namespace)
+        seq, name, op = resolve(self.connection, given, number, namespace)
         if op not in EDITS:
             raise InputError(f"{name} is a record of the operation {op!r}, not an edit")
         return self.journal._find(self.connection, seqs=[seq], at=At(None, self.now))[0]

@@ -40,9 +40,9 @@ class ListMemory:
     def count(self, namespace: str = "default", state: str = "current") -> int:
         return sum(edit.namespace == namespace for edit in self.edits)
 
-    def get(self, id_: str) -> Edit:
+    def get(self, id_: str, *, namespace: str = "default") -> Edit:
         for each in self.edits:
-            if each.id == id_:
+            if (each.id, each.namespace) == (id_, namespace):
                 return each
         raise NotFoundError(f"no edit {id_}")
 

@@ -447,8 +447,8 @@ def test_nothing_is_written_where_it_cannot_be(memory: EditMemory, model: Huggin
         baking.refit(memory, model=model)
     other = memory.add(f"{CAPITAL} Brill", namespace="other").id
     here = memory.add(f"{CAPITAL} Brill").id
-    with pytest.raises(InputError, match="several namespaces"):
-        baking.bake(memory, [other, here], model=model)
+    with pytest.raises(NotFoundError, match=f"no edit '{other}' in namespace 'default'"):
+        baking.bake(memory, [here, other], model=model)
     with pytest.raises(InputError, match="at least 1"):
         baking.bake(memory, model=model, batch=0)
 

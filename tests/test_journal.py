@@ -158,9 +158,9 @@ class AgainstFold(RuleBasedStateMachine):
         given = self.fact(fact)
         if state is None or state.state in ("undone", "removed", "purged"):
             with pytest.raises(InputError):
-                self.journal.replace(self.ids[seq], lambda _: given)
+                self.journal.replace(SPACE, self.ids[seq], lambda _: given)
             return multiple()
-        one = self.journal.replace(self.ids[seq], lambda _: given)
+        one = self.journal.replace(SPACE, self.ids[seq], lambda _: given)
         self.note("replace", one.seq, one.id, (seq,), given)
         self.digests[one.seq] = given.digest
         return one.seq
@@ -170,9 +170,9 @@ class AgainstFold(RuleBasedStateMachine):
         state = self.fold().get(seq)
         if state is None or state.state in ("undone", "removed", "purged"):
             with pytest.raises(InputError):
-                self.journal.remove(self.ids[seq])
+                self.journal.remove(SPACE, self.ids[seq])
             return multiple()
-        done = self.journal.remove(self.ids[seq])
+        done = self.journal.remove(SPACE, self.ids[seq])
         self.note("remove", done.seq, done.id, (seq,))
         return done.seq
 
@@ -306,17 +306,17 @@ def test_worked_example(journal: Journal) -> None:
     undo = journal.records(SPACE, limit=1)[0]
     journal.undo(namespace=SPACE, given=undo.id)
     assert head() == ["c"]
-    removal = journal.remove(c.id)
+    removal = journal.remove(SPACE, c.id)
     assert head() == []
     journal.undo(namespace=SPACE, given=removal.id)
     assert head() == ["c"]
-    journal.remove(a.id)  # superseded long ago: its successor stays
+    journal.remove(SPACE, a.id)  # superseded long ago: its successor stays
     assert head() == ["c"]
 
 
 def test_a_chain_passes_through_replacements(journal: Journal) -> None:
     a = journal.add(SPACE, [row("a", 1)])[0]
-    b = journal.replace(a.id, lambda old: row("b", 2))
+    b = journal.replace(SPACE, a.id, lambda old: row("b", 2))
     assert b.retired == (a.seq,)
     c = journal.add(SPACE, [row("c", 1)])[0]  # the slot that b inherited from a
     assert c.retired == (b.seq,)
@@ -328,15 +328,15 @@ def test_a_chain_passes_through_replacements(journal: Journal) -> None:
 def test_ids_and_prefixes(journal: Journal) -> None:
     written = journal.add(SPACE, [row(f"fact {number}") for number in range(20)])
     one = written[7]
-    assert journal.resolve(one.id) == (one.seq, one.id, "add")
-    assert journal.resolve(one.id[:9].upper())[1] == one.id
+    assert journal.resolve(SPACE, one.id) == (one.seq, one.id, "add")
+    assert journal.resolve(SPACE, one.id[:9].upper())[1] == one.id
     with pytest.raises(NotFoundError, match="too short"):
-        journal.resolve(one.id[:4])
+        journal.resolve(SPACE, one.id[:4])
     with pytest.raises(NotFoundError, match="memedit list"):
-        journal.resolve("nonsense")
+        journal.resolve(SPACE, "nonsense")
     near = one.id[:-1] + ("0" if one.id[-1] != "0" else "1")
     with pytest.raises(NotFoundError, match=one.id):
-        journal.resolve(near)
+        journal.resolve(SPACE, near)
 
 
 def test_equal_ids_are_drawn_again(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,7 +393,7 @@ def test_vectors(journal: Journal) -> None:
     journal.put_vectors("letters", 2, {2: b"anew"})
     assert journal.vectors("letters", [1, 2, 99]) == {1: bytes([1] * 4), 2: b"anew"}
     assert journal.vectors("unknown", [1]) == {}
-    journal.remove(written[2].id)
+    journal.remove(SPACE, written[2].id)
     parts = list(journal.live_vectors("letters", SPACE, batch=2))
     assert [list(part) for part, _ in parts] == [[1, 2], [4, 5]]
     assert parts[0][0].dtype == np.int64

@@ -243,7 +243,7 @@ def test_more_patches_raise_the_bound_and_a_higher_rate_lowers_it() -> None:
 def test_an_example_widens_a_condition(memory: EditMemory) -> None:
     asked = "Where does my old schoolmate hang his hat these days?"
     plain = memory.get(patch(memory, ADDRESS))
-    shown = memory.get(patch(memory, ADDRESS, aliases=[asked], namespace="other"))
+    shown = memory.get(patch(memory, ADDRESS, aliases=[asked], namespace="other"), namespace="other")
     assert judged([Message("user", asked)], [shown], shipped(), 0.005)[0][0].holds
     assert not judged([Message("user", asked)], [plain], shipped(), 0.005)[0][0].holds
 

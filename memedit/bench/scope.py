@@ -220,7 +220,7 @@ def _fill(memory: EditMemory, what: Probe, alone: bool, size: int) -> list[int]:
     """Load the edits, each into a namespace of its own if alone; up to `size` with made-up vectors. -> their seqs."""
     if alone:
         return [
-            memory.get(memory.add_many([draft], namespace=f"edit-{number}")[0]).seq
+            memory.get(memory.add_many([draft], namespace=f"edit-{number}")[0], namespace=f"edit-{number}").seq
             for number, draft in enumerate(what.edits)
         ]
     ids = memory.add_many(what.edits)

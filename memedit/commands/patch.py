@@ -72,7 +72,7 @@ def command(
     with session.open(create=True) as memory:
         made = replace(draft, author=author or memory.author, reason=reason)
         id_ = memory.add_many([made], namespace=session.scope_of)[0]
-        edit = memory.get(id_)
+        edit = memory.get(id_, namespace=session.scope_of)
     if as_json:
         terminal.emit({"edit": edit})
         return

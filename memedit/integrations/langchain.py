@@ -94,7 +94,7 @@ from memedit.answerers import (
 )
 from memedit.answerers.ike import as_line
 from memedit.editor import Editor, listed, summary, used_edits
-from memedit.edits import Decision, Edit, Hit, Message
+from memedit.edits import Decision, Edit, Hit, Message, checked_namespace
 from memedit.errors import InputError, NotFoundError
 from memedit.models import BaseModel, load_model, models
 from memedit.models._asynchronous import in_thread
@@ -153,10 +153,16 @@ def _asked(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
 
 
 def _namespace(config: RunnableConfig | None) -> str | None:
+    """The namespace that a call's config names; None where it names none. Raises InputError for one that cannot be."""
     named = (config or {}).get("configurable", {}).get(NAMESPACE)
     if named is not None and not isinstance(named, str):
         raise InputError(f"{NAMESPACE} in the config must be a string, not {type(named).__name__}")
-    return named
+    return None if named is None else checked_namespace(named)
+
+
+def _first(*named: str | None) -> str | None:
+    """The first namespace that is named: an empty name is one, to be refused, and not the next."""
+    return next((one for one in named if one is not None), None)
 
 
 def _prepared(
@@ -958,7 +964,7 @@ class MemEditChatModel(BaseChatModel):
     ) -> tuple[_Way, Callable[[_Way], None]]:
         """The way, and what tells callbacks about it once the reply is through."""
         config = _CALL.get() or ensure_config()
-        named = kwargs.get(NAMESPACE) or _namespace(config)
+        named = _first(kwargs.get(NAMESPACE), _namespace(config))
         decision = self.editor.decide(_plain(_asked(messages)), namespace=named)
         handlers = run.handlers if run else CallbackManager.configure(config.get("callbacks"), self.callbacks).handlers
         run_id = run.run_id if run else config.get("run_id")
@@ -982,7 +988,7 @@ class MemEditChatModel(BaseChatModel):
         kwargs: dict[str, Any],
     ) -> tuple[_Way, Callable[[_Way], Awaitable[None]]]:
         config = _CALL.get() or ensure_config()
-        plain, namespace = _plain(_asked(messages)), kwargs.get(NAMESPACE) or _namespace(config)
+        plain, namespace = _plain(_asked(messages)), _first(kwargs.get(NAMESPACE), _namespace(config))
         decision = await asyncio.to_thread(self.editor.decide, plain, namespace=namespace)
         handlers = (
             run.handlers if run else AsyncCallbackManager.configure(config.get("callbacks"), self.callbacks).handlers
@@ -1010,7 +1016,7 @@ class MemEditChatModel(BaseChatModel):
 def _with_namespace(config: RunnableConfig | None, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The namespace as a parameter: streams of events reach `_stream` past `stream`, and so without a config."""
     named = _namespace(ensure_config(config))
-    return {NAMESPACE: named, **kwargs} if named else kwargs
+    return kwargs if named is None else {NAMESPACE: named, **kwargs}
 
 
 def _one_chunk(result: ChatResult) -> Iterator[ChatGenerationChunk]:
@@ -1110,7 +1116,7 @@ class MemEditMiddleware(AgentMiddleware[MemEditState, Any, Any]):
         hits = []
         for kept in decided.get("edits", ()):
             try:
-                edit = self.editor.memory.get(kept["id"])
+                edit = self.editor.memory.get(kept["id"], namespace=self.editor.space(decided.get("namespace")))
             except NotFoundError:
                 continue
             if edit.state == "current":
@@ -1162,7 +1168,7 @@ class EditRetriever(BaseRetriever):
         k: int | None = None,
         namespace: str | None = None,
     ) -> list[Document]:
-        return self._documents(query, k or self.k, namespace or self.namespace)
+        return self._documents(query, k or self.k, _first(namespace, self.namespace))
 
     async def _aget_relevant_documents(
         self,
@@ -1172,13 +1178,13 @@ class EditRetriever(BaseRetriever):
         k: int | None = None,
         namespace: str | None = None,
     ) -> list[Document]:
-        return await asyncio.to_thread(self._documents, query, k or self.k, namespace or self.namespace)
+        return await asyncio.to_thread(self._documents, query, k or self.k, _first(namespace, self.namespace))
 
     def _documents(self, query: str, k: int, namespace: str | None) -> list[Document]:
         if self.editor is not None:
             hits: Sequence[Hit] = self.editor.decide(query, namespace=namespace).hits[:k]
         else:
-            hits = self.memory.search(query, k=k, **({"namespace": namespace} if namespace else {}))
+            hits = self.memory.search(query, k=k, **({} if namespace is None else {"namespace": namespace}))
         return [_document(hit) for hit in hits]
 
 
@@ -1266,7 +1272,7 @@ def memory_tools(
         if not ask({"action": "forget", "id": edit.id, "statement": edit.statement, **_named(config)}):
             return "The user declined; nothing was forgotten."
         try:
-            memory.remove(edit.id, author=author)
+            memory.remove(edit.id, author=author, **_named(config))
         except InputError as error:  # gone while the user was asked
             return f"Nothing was forgotten: {error}"
         return f"Forgot: {edit.statement}"
@@ -1279,13 +1285,13 @@ _GONE = frozenset({"removed", "undone", "purged"})
 
 def _named(config: RunnableConfig) -> dict[str, Any]:
     namespace = _namespace(config)
-    return {"namespace": namespace} if namespace else {}
+    return {} if namespace is None else {"namespace": namespace}
 
 
 def _own(memory: EditMemory, id_: str, config: RunnableConfig) -> Edit | None:
     """The edit, if it belongs to the namespace of this call: an id heard elsewhere opens nothing."""
+    named = _named(config)
     try:
-        edit = memory.get(id_)
+        return memory.get(id_, **named)
     except InputError:
         return None
-    return edit if edit.namespace == _named(config).get("namespace", "default") else None

@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from memedit.edits import Decision, Edit, Hit, Message
+from memedit.edits import Decision, Edit, Hit, Message, checked_namespace
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
@@ -61,6 +61,7 @@ class Shelves(Generic[S]):
     @contextmanager
     def open(self, memory: EditMemory, namespace: str, as_of: datetime | int | None) -> Iterator[S]:
         """The shelf as of a moment (None: now), for the caller alone while the block runs."""
+        checked_namespace(namespace)
         with self._lock:
             kept = self._kept.setdefault(memory, _Kept())
         with kept.lock:

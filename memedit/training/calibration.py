@@ -25,6 +25,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -642,7 +643,8 @@ def _wanted(pairs: Sequence[Pair], memory: EditMemory, namespace: str) -> list[s
             continue
         id_ = by_text.get(_folded(pair.edit))
         if id_ is None and re.fullmatch(r"e-[0-9a-f]{4,}", pair.edit):
-            id_ = memory.get(pair.edit).id
+            with suppress(NotFoundError):  # told below, with the line
+                id_ = memory.get(pair.edit, namespace=namespace).id
         if id_ not in current:
             raise NotFoundError(
                 f"line {pair.line}: {pair.edit!r} is no current edit of namespace {namespace!r}; add it first, or "
