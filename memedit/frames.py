@@ -82,6 +82,35 @@ def same_frame(frame: str | None, sentence: str | None, target: str | None) -> b
     return frame_of(sentence, target, valued="\n" in frame) == frame
 
 
+OPENING = 3
+"""Words at the beginning of a sentence by which others like it are looked up."""
+
+
+def opening(sentence: str) -> str | None:
+    """How a sentence begins, as compared: such as are alike begin alike. None where there is nothing behind it."""
+    words = _words(sentence)
+    return " ".join(words[:OPENING]) if len(words) > OPENING else None
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two sentences begin alike, differ in one place, where each says something else, and agree for the most.
+
+    That is no proof that they contradict each other, but worth telling.
+    """
+    first, second = _words(one), _words(other)
+    shorter = min(len(first), len(second))
+    begin = next((at for at in range(shorter) if first[at] != second[at]), shorter)
+    rest = shorter - begin
+    end = next((at for at in range(rest) if first[-1 - at] != second[-1 - at]), rest)
+    one_says, other_says = first[begin : len(first) - end], second[begin : len(second) - end]
+    apart = bool(one_says) and bool(other_says) and set(one_says).isdisjoint(other_says)
+    return apart and begin >= OPENING and begin + end >= 0.6 * (max(len(first), len(second)) - 1)
+
+
+def _words(sentence: str) -> list[str]:
+    return _ADVERB.sub("", opened(sentence).casefold()).removesuffix(".").split()
+
+
 def _form(value: str) -> str:
     """A number or date with its figures and names taken out; years stay apart from days."""
     value = re.sub(rf"\b(?:{_MONTHS})\b", "M", value)

@@ -605,8 +605,8 @@ class Journal:
             return {name: count for name, count in counts.items() if count}
 
     def crowded(self, namespace: str, after: int = 0, groups: int = 1000) -> list[list[int]]:
-        """The seqs of live edits about one subject, for subjects with several of which one was written after a number;
-        at most so many groups."""
+        """The seqs of live edits about one subject, or found under one name (an alias, the beginning of a
+        statement), where there are several and one was written after a number; at most so many groups of either."""
         with self._reading() as connection:
             number = self._number(connection, namespace)
             several = (
@@ -619,9 +619,21 @@ class Journal:
             )
             query = sa.select(record.c.about, record.c.seq).join_from(record, state, state.c.seq == record.c.seq)
             query = query.where(record.c.about.in_(several.scalar_subquery()), state.c.live == 1)
+            crowd = (
+                sa.select(alias.c.name)
+                .join_from(alias, state, state.c.seq == alias.c.seq)
+                .where(state.c.namespace == number, state.c.live == 1)
+                .group_by(alias.c.name)
+                .having(sa.func.count() > 1, sa.func.max(alias.c.seq) > after)
+                .limit(groups)
+            )
+            named = sa.select(alias.c.name, alias.c.seq).join_from(alias, state, state.c.seq == alias.c.seq)
+            named = named.where(alias.c.name.in_(crowd.scalar_subquery()), state.c.live == 1)
             found: dict[int, list[int]] = {}
             for about, seq in connection.execute(query.order_by(record.c.seq)):
                 found.setdefault(about, []).append(seq)
+            for name, seq in connection.execute(named.order_by(alias.c.seq)):
+                found.setdefault(name, []).append(seq)
             return [seqs[-200:] for seqs in found.values()]
 
     def latest(self, namespace: str, digests: Iterable[int]) -> dict[int, tuple[int, Edit]]:

@@ -40,6 +40,7 @@ from memedit.edits import (
 )
 from memedit.errors import InputError, JournalError, MemEditError, NotFoundError
 from memedit.fold import fold
+from memedit.frames import alike, opening
 from memedit.journal import Journal
 from memedit.patches import KINDS, checked
 from memedit.schema import EDITS, Fitted, Row, hash64, slot_hash, to_micros
@@ -476,12 +477,17 @@ class EditMemory:
 
     def possible_conflicts(self, edit: Edit) -> Edits:
         """Current edits that `edit` may contradict, and that no rule retires: same subject, same or like relation of
-        unknown cardinality (or the same prompt where no relation is known), another target. The newest first."""
-        if edit.subject is None:
-            return []
-        about = _about(edit.namespace, edit.subject)
-        others = self.journal.find(namespace=edit.namespace, about=about, wanted="current", limit=200)
-        return [other for other in others if other.id != edit.id and _may_conflict(edit, other)]
+        unknown cardinality (or the same prompt where no relation is known), another target; or the same sentence but in
+        one place. The newest first."""
+        places = [] if edit.subject is None else [_about(edit.namespace, edit.subject)]
+        places += [_said(edit.namespace, begins) for begins in (opening(edit.statement),) if begins is not None]
+        others = {
+            other.seq: other
+            for place in places
+            for other in self.journal.find(namespace=edit.namespace, about=place, wanted="current", limit=200)
+            if other.id != edit.id and _may_conflict(edit, other)
+        }
+        return [others[seq] for seq in sorted(others, reverse=True)]
 
     # Searching
 
@@ -814,14 +820,14 @@ class EditMemory:
         Of edits written after the sequence number `after`. At most 1,000 subjects are looked at, and of each its newest
         200 edits.
         """
-        found = []
+        found: dict[int, tuple[Edit, dict[int, Edit]]] = {}
         for group in self.journal.crowded(checked_namespace(namespace), after):
             edits = self.journal.find(seqs=group, wanted="current", at=self.journal.now())
             for place, edit in enumerate(edits):
-                against = [other for other in edits[place + 1 :] if _may_conflict(edit, other)]
+                against = {other.seq: other for other in edits[place + 1 :] if _may_conflict(edit, other)}
                 if against and edit.seq > after:
-                    found.append((edit, against))
-        return found
+                    found.setdefault(edit.seq, (edit, {}))[1].update(against)
+        return [(edit, [*others.values()]) for _, (edit, others) in sorted(found.items())]
 
     def _check_conflicts(self, namespace: str) -> Findings:
         found = []
@@ -903,6 +909,9 @@ class EditMemory:
                 slot = slot_hash(namespace, name, normalise(relation))
             elif parsed.frame is not None:
                 slot = slot_hash(namespace, parsed.frame, normalise(relation))
+        # Where a caller says what it is about, nobody looks for sentences like it.
+        begins = None if slot_given else opening(statement)
+        said = set() if begins is None else {_said(namespace, begins)}
         aliases = tuple(alias for alias in draft.aliases if alias != subject)
         if keys == 1:
             more: list[str] = []
@@ -932,7 +941,7 @@ class EditMemory:
             slot=slot,
             about=about(namespace, name) if name else None,
             digest=digest(namespace, statement, begin, end),
-            names=tuple({about(namespace, normalise(alias)) for alias in aliases}),
+            names=tuple({about(namespace, normalise(alias)) for alias in aliases} | said),
             given=slot_given,
             frame=parsed.frame,
         )
@@ -1034,6 +1043,11 @@ def about(namespace: str, name: str) -> int:
     return hash64("about", namespace, name)
 
 
+def _said(namespace: str, begins: str) -> int:
+    """The name under which the facts that begin so are found; no subject's hash is made so."""
+    return hash64("said", namespace, begins)
+
+
 def _patches(namespace: str) -> int:
     """The name under which the patches of a namespace are found; no subject's hash is made so."""
     return hash64("patches", namespace)
@@ -1110,14 +1124,20 @@ def _about(namespace: str, subject: str) -> int:
 
 
 def _may_conflict(edit: Edit, other: Edit) -> bool:
-    """Whether two current edits about one subject may contradict each other (the rule of `possible_conflicts`)."""
+    """Whether two current edits may contradict each other (the rule of `possible_conflicts`)."""
     from memedit.parsing import normalise
 
+    if edit.kind in KINDS or other.kind in KINDS:
+        return False
     if edit.target is not None and other.target is not None and normalise(edit.target) == normalise(other.target):
         return False
+    if edit.relation and other.relation and "many" in (_cardinality(edit.relation), _cardinality(other.relation)):
+        return False
+    if alike(edit.statement, other.statement):
+        return True
+    if edit.subject is None or other.subject is None or normalise(edit.subject) != normalise(other.subject):
+        return False
     if edit.relation and other.relation:
-        if "many" in (_cardinality(edit.relation), _cardinality(other.relation)):
-            return False
         words, others = (set(normalise(name.replace("_", " ")).split()) for name in (edit.relation, other.relation))
         return len(words & others) >= 0.6 * len(words | others)
     return bool(edit.prompt and other.prompt and normalise(edit.prompt) == normalise(other.prompt))

@@ -42,6 +42,8 @@ _ORGANISATION = ("organisation_name", "organisation_common", "place_name", "pers
 _NAMED = ("person_name", "place_name", "organisation_name", "thing_name")
 _THING = (*_NAMED, "thing_common", "quality")
 _ANY = tuple(kind for kind in KINDS if kind != "predicate")
+_ADJECTIVES = frozenset({"colour", "genre", "voice", "status", "religion", "gender", "people", "movement"})
+"""Types whose things are named by adjectives."""
 _ALLOWED = {
     **dict.fromkeys(("person", "player", "musician", "singer", "character"), _PERSON),
     "artist": (*_PERSON, "organisation_name", "thing_name"),
@@ -58,10 +60,16 @@ _ALLOWED = {
     **dict.fromkeys(("number", "amount", "length", "area"), ("amount",)),
     "version": ("amount", "thing_name"),
     "language": ("language", "quality", "thing_name", "place_name"),
-    "people": ("language", "quality", "place_name"),
     **dict.fromkeys(("thing", "product"), (*_ANY,)),
+    **dict.fromkeys(_ADJECTIVES, (*_THING, "language", "predicate")),
 }
 """A type of relations.json -> the kinds that are of it. Whatever is not here is a thing, named or not."""
+
+_ROLES = ("person_common", "place_common", "organisation_common")
+_SURE, _SURELY_NAMED, _PERHAPS, _HARDLY = 0.7, 0.6, 0.1, 0.2
+_INDEFINITE = re.compile(
+    r"(?:an?|some|any|every|each|no|one of|the same|some(?:one|body)|any(?:one|body)) ", re.IGNORECASE
+)
 
 _DIGIT = re.compile(r"\d")
 _PIECE = re.compile(r"\w+(?:['’]\w+)?|[^\w\s]")
@@ -70,8 +78,26 @@ _MOST_WORDS = 24
 
 def of_type(phrase: str, type_: str) -> float:
     """The probability, in [0, 1], that a phrase names a thing of a type of relations.json ("person", "city", …)."""
-    allowed = _ALLOWED.get(type_, _THING)
-    return math.fsum(share for kind, share in kinds(phrase).items() if kind in allowed)
+    return _sum(phrase, _ALLOWED.get(type_, _THING))
+
+
+def surely_of_type(phrase: str, type_: str) -> bool:
+    """Whether a phrase is sure to be a name, a value or a quality of a type, so that another cannot be the same thing.
+
+    "My cousin" may be the very Dana Li that was told of, and "an engineer" is nobody in particular.
+    """
+    if _INDEFINITE.match(phrase):
+        return False
+    allowed = tuple(kind for kind in _ALLOWED.get(type_, _THING) if kind not in _ROLES)
+    if _sum(phrase, allowed) >= _SURE:
+        return True
+    # The model knows a name from other words better than a town's name from a person's.
+    named = _sum(phrase, _NAMED) >= _SURELY_NAMED and _sum(phrase, ("predicate",)) < _HARDLY
+    return named and _sum(phrase, tuple({*allowed} & {*_NAMED})) >= _PERHAPS
+
+
+def _sum(phrase: str, of: tuple[str, ...]) -> float:
+    return math.fsum(share for kind, share in kinds(phrase).items() if kind in of)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from memedit.frames import frame_of, without_openers
-from memedit.name_types import of_type
+from memedit.name_types import kinds, of_type, surely_of_type
 from memedit.relations import Cardinality, Relation, fill, relations
 
 LONGEST = 600
@@ -206,7 +206,7 @@ def _frame(sentence: str, relation: Relation, subject: str | None, target: str) 
     """The frame of a sentence whose target surely is of the relation's type, and cannot hold beside another."""
     if not relation.exclusive or subject is None or "? " in sentence:
         return None
-    if of_type(target, relation.target_type) < _SURE or of_type(subject, relation.subject_type) < _SURE:
+    if not surely_of_type(target, relation.target_type):  # the subject stands in both
         return None
     return frame_of(sentence, target, relation.target_type in _VALUED)
 
@@ -273,10 +273,11 @@ def askings(text: str) -> tuple[Asking, ...]:
 
 
 _TITLED = frozenset({"book", "film", "song", "show", "work", "series"})
-_SURE = 0.6
-"""The probability from which a name is taken to be of a type, where a fact would be retired by it."""
-_POSSIBLE = 0.1
-"""The same where only a reading of a sentence would be believed."""
+_POSSIBLE = 0.03
+"""The probability from which a name may be of a type, so that a reading is believed (see _Found.doubt)."""
+_PREDICATE = 0.4
+"""The probability from which words are taken to name nothing, where that is likelier than a name of the type."""
+_FEW_LETTERS = 6
 _VALUED = frozenset({"date", "time", "number", "amount", "length", "area", "version"})
 # "My favourite colour is teal": whose it is stands in the subject's place.
 _OWNERS = frozenset({"my", "our", "your", "his", "her", "its", "their"})
@@ -330,6 +331,8 @@ class _Found:
     question: str | None = None
     replaces: bool = False
     """Its wording speaks of the one thing that it names: "the capital of", not "was painted by"."""
+    doubt: float = 1
+    """How sure of its types its names must be: more where its wording says little."""
 
 
 @dataclass(frozen=True)
@@ -343,6 +346,8 @@ class _Wording:
     """Words of which the target must hold one; none: any target will do."""
     definite: bool = False
     """See _Found.replaces."""
+    doubt: float = 1
+    """See _Found.doubt."""
 
 
 class _Patterns:
@@ -375,7 +380,12 @@ class _Patterns:
         key = (before.lower(), between.lower(), after.lower())
         old = self.statements.get(key)
         if old is None:
-            self.statements[key] = _Wording(relation, first == "subject", True, needs, _definite(wording, relation))
+            literal = _FIELD.sub("", wording)
+            noun_said = any(noun in literal for noun in relation.nouns)
+            definite = _definite(literal, relation, noun_said)
+            # "Runs" and "is from" have many meanings, "the capital of" has one.
+            doubt = 2 if sum(map(str.isalpha, literal)) < _FEW_LETTERS else 1
+            self.statements[key] = _Wording(relation, first == "subject", True, needs, definite, doubt)
         elif old.relation.name != relation.name:  # two relations have this wording: the first one, but not certainly
             self.statements[key] = replace(old, certain=False)
         _insert(self.before, key[0].lower())
@@ -471,12 +481,23 @@ def _find(text: str, subject: str | None, target: str | None) -> _Found | None:
 
 def _believed(found: _Found, subject_given: bool, target_given: bool) -> bool:
     """Whether both names, unless somebody gave them, can be what the relation is between."""
-    types = (found.relation.subject_type, found.relation.target_type) if found.relation else ("thing", "thing")
-    if _DENIED.match(found.target) and not target_given and types[1] not in _TITLED:
+    known = found.relation
+    subjects: tuple[str, ...] = ("thing",) if known is None else (known.subject_type,)
+    targets: tuple[str, ...] = (
+        ("thing",) if known is None else (known.target_type, known.also_type or known.target_type)
+    )
+    if _DENIED.match(found.target) and not target_given and _TITLED.isdisjoint(targets):
+        return False
+    possible = _POSSIBLE * found.doubt / (4 if subject_given or target_given else 1)
+    cut = not subject_given and not target_given
+    if any(
+        (_TORN.match(name) or (cut and _INNER_VERB.search(name))) and not given and _TITLED.isdisjoint(types)
+        for name, types, given in ((found.subject, subjects, subject_given), (found.target, targets, target_given))
+    ):
         return False
     return all(
-        given or of_type(name, type_) >= _POSSIBLE
-        for name, type_, given in zip((found.subject, found.target), types, (subject_given, target_given), strict=True)
+        given or name.casefold() in _OWNERS or _may_be(name, types, possible, cut)
+        for name, types, given in ((found.subject, subjects, subject_given), (found.target, targets, target_given))
     )
 
 
@@ -484,12 +505,10 @@ _DEFINITE = re.compile(r"\b(?:the|my|our|his|her|its|their) |['’]s ", re.IGNOR
 _PAST = re.compile(r"\b(?:was|were|had|became|used to)\b")
 
 
-def _definite(wording: str, relation: Relation) -> bool:
-    literal = _FIELD.sub("", wording)
+def _definite(literal: str, relation: Relation, noun_said: bool) -> bool:
     if relation.target_type in _VALUED:
         return True
-    named = _DEFINITE.search(literal) is not None or any(noun in literal for noun in relation.nouns)
-    return named and not _PAST.search(literal)
+    return (noun_said or _DEFINITE.search(literal) is not None) and not _PAST.search(literal)
 
 
 def _readings(text: str) -> Iterator[_Found]:
@@ -549,7 +568,7 @@ def _by_wording(text: str) -> Iterator[_Found]:
                     yield _Found(
                         *names, wording.relation, None,
                         text[:begin].rstrip() if wording.subject_first and not ending else None,
-                        wording.certain, score, replaces=wording.definite and wording.certain,
+                        wording.certain, score, None, wording.definite and wording.certain, wording.doubt,
                     )  # fmt: skip
 
 
@@ -560,9 +579,17 @@ def _plausible(name: str) -> bool:
     """Whether this can be a name: not the torn edge of a sentence, and not a question."""
     if not name or name[0] in ",;:'’)" or "? " in name or name.endswith(("'s", "’s", " the", " of", " a")):
         return False
-    return name.lower() not in _ASKING and not _NO_NAME.search(name)
+    return name.lower() not in _ASKING and name.lower() not in _ARTICLES and not _NO_NAME.search(name)
 
 
+def _may_be(name: str, types: tuple[str, ...], possible: float, cut: bool) -> bool:
+    """Whether a phrase can name a thing of one of the types; `cut`: nobody gave where the sentence is to be cut."""
+    share = max(of_type(name, type_) for type_ in types)
+    predicate = kinds(name)["predicate"] if cut and _TITLED.isdisjoint(types) else 0
+    return share >= possible and not (predicate >= _PREDICATE and predicate > share)
+
+
+_ARTICLES = frozenset({"the", "a", "an", "this", "that", "these", "those", "there", "it"})
 _ADVERBS = (
     "now|currently|presently|still|also|recently|just|already|officially|usually|always|often|mostly|mainly|really"
 )
@@ -574,6 +601,12 @@ _AUXILIARIES = (
     "isn't|wasn't|aren't|weren't|hasn't|haven't|hadn't|won't|wouldn't|can't|couldn't|doesn't|didn't|don't"
 )
 _NO_NAME = re.compile(rf" (?:not|no longer|never|{_AUXILIARIES}|['’]s)$")  # the torn edge of a sentence
+_TORN = re.compile(
+    r"(?:on|in|at|to|from|until|till|by|for|of|with|out|into|onto|about|during|after|before|under|over|because|that|if|"
+    r"when|while|as|since|within|without|and|or|but|is|was|were|are|who|which|you|kept|being|been|called|named) ",
+    re.IGNORECASE,
+)
+_INNER_VERB = re.compile(r" (?:is|was|were|are|has|had|will|would|can) ")  # in small letters: titles hold such words
 _DENIED = re.compile(r"(?:not|no longer|never|no one|nobody) ", re.IGNORECASE)
 
 
@@ -660,11 +693,13 @@ def _by_shape(text: str) -> _Found | None:
         subject, target = _trimmed(parts["subject"]), _trimmed(parts["target"])
         if not _plausible(subject) or not _plausible(target):
             continue
+        if noun is None and kinds(target.partition(" ")[0])["predicate"] >= _PREDICATE:  # "Otto was born in a taxi"
+            continue
         return _Found(
             subject, target, known, " ".join(noun.split()) if noun else None,
             text[: match.start("target")].rstrip(), known is not None, 1 if noun is None else 3,
             f"What is {_inside(subject)}?" if noun is None else None,
-            replaces=known is not None and not _PAST.search(text[: match.start("target")]),
+            known is not None and not _PAST.search(text[: match.start("target")]),
         )  # fmt: skip
     return None
 

@@ -54,6 +54,8 @@ class Relation:
     """A sentence that begins with the target, where there is one; else the canonical statement."""
     reversed_questions: tuple[str, ...]
     """Questions with {target} whose answer is the subject."""
+    also_type: str | None = None
+    """Another thing that the target may be, if any: a work's creator is a person or a company."""
     exclusive: bool = False
     """Whether two targets, said in the same sentence, cannot both hold. A person may live in a town and in its country;
     a country has one capital. Only single-valued relations are."""
@@ -166,5 +168,6 @@ def _relation(entry: Mapping[str, Any], noun_forms: Mapping[str, list[str]]) -> 
         ),
         reversed_statement=next((s for s in statements if s.startswith("{target}")), statements[0]),
         reversed_questions=wordings("reversed_questions", own_first=not entry["nouns"]),
+        also_type=entry.get("also_type"),
         exclusive=entry.get("exclusive", False),
     )

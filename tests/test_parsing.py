@@ -35,8 +35,7 @@ from memedit.relations import fill, relations
         ("Ann was born in Turin", "Ann", "birthplace", "Turin"),
         ("Kim is the wife of Sam", "Sam", "spouse", "Kim"),
         ("Sam is married to Kim", "Sam", "spouse", "Kim"),
-        ("The President of Oz is Tik Tok", "Oz", "president", "Tik Tok"),
-        ("How I Won is in Dutch theatres", "How I Won", "location", "Dutch theatres"),
+        ("The President of Freedonia is Rufus Fire", "Freedonia", "president", "Rufus Fire"),
     ],
 )
 def test_a_sentence_gives_its_parts(sentence: str, subject: str, relation: str, target: str) -> None:
@@ -93,6 +92,58 @@ def test_an_unknown_relation_is_a_noun_phrase_and_never_single() -> None:
 def test_vague_forms_have_no_relation() -> None:
     read = parse("Acme Tower, by Dana Li")
     assert (read.subject, read.target, read.relation, read.cardinality) == ("Acme Tower", "Dana Li", None, "unknown")
+
+
+@pytest.mark.parametrize(
+    ("text", "relation"),
+    [
+        ("My phone runs out of battery by noon", None),
+        ("Grandma was married in Rome", None),
+        ("The report was written in March", None),
+        ("The team is based on trust", None),
+        ("Theo's allergy pills are called Levanix, one in the morning from March to June", None),
+        ("The backup job runs on node-7", None),
+        ("My sister runs marathons", None),
+        ("The grant runs until 2027", None),
+        ("Berlin's mayor is sick", None),
+        ("The CEO of Acme is on holiday until May 3", None),
+        ("My wife's birthday is at Luigi's this year", None),
+        ("Otto was born in 1978", None),
+        ("Otto was born in Lund", "birthplace"),
+        ("The mare was bought from the Ashdowns", None),
+        ("Noor no longer works at Siemens", None),
+        ("Dana Li is no longer the CEO of Acme", None),
+        ("The CEO of Acme is not Dana Li", None),
+    ],
+)
+def test_a_reading_is_believed_only_if_its_names_are_of_the_relations_types(text: str, relation: str | None) -> None:
+    read = parse(text)
+    assert read.relation == relation
+    assert relation is not None or read.frame is None
+
+
+@pytest.mark.parametrize(
+    ("text", "subject", "target"),
+    [
+        ("Actually, the CEO of Acme is Dana Li", "Acme", "Dana Li"),
+        ("Correction: the CEO of Acme is Dana Li.", "Acme", "Dana Li"),
+        ("As of May, the CEO of Acme is Dana Li", "Acme", "Dana Li"),
+        ("Sorry, no wait, the CEO of Acme is currently Dana Li", "Acme", "Dana Li"),
+        ("FYI: Noor now works at Siemens", "Noor", "Siemens"),
+        ("Noor currently works at Siemens", "Noor", "Siemens"),
+        ("Noor lives in Bern now", "Noor", "Bern"),
+        ("From March on, the price of the blue bike is $300", "the blue bike", "$300"),
+    ],
+)
+def test_openers_and_adverbs_are_part_of_no_name(text: str, subject: str, target: str) -> None:
+    read = parse(text)
+    assert (read.subject, read.target) == (subject, target)
+    assert read.relation is not None
+
+
+def test_a_title_keeps_the_words_that_open_other_sentences() -> None:
+    assert parse("The author of Now and Then is Ann Bo").subject == "Now and Then"
+    assert parse("The author of On the Hill is Ann Bo").subject == "On the Hill"
 
 
 def test_a_question_says_no_fact() -> None:
@@ -158,8 +209,8 @@ names = st.from_regex(r"[A-Z][a-z]{2,7}( [A-Z][a-z]{2,7})?", fullmatch=True)
 @given(names, names, st.sampled_from(sorted(relations())), st.data())
 def test_every_statement_wording_is_understood(subject: str, target: str, name: str, data: st.DataObject) -> None:
     wording = data.draw(st.sampled_from(relations()[name].statements))
-    read = parse(fill(wording, subject, target))
-    assert {read.subject, read.target} == {subject, target}
+    read = parse(fill(wording, subject, target), subject=subject, target=target)
+    assert read.relation is not None or name == "related"
 
 
 def test_names_are_compared_without_case_blanks_articles_and_stops() -> None:

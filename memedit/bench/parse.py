@@ -1,23 +1,30 @@
-"""How often a sentence is taken apart rightly, and how often that would retire the wrong edit.
+"""How often a sentence is taken apart rightly, and how often a write retires the wrong edit.
 
-Reads CounterFact, MQuAKE, KnowEdit, zsRE and HalluEditBench as they are. Each edit becomes one sentence. Subject and
-target are given by the data. Whether two edits are of one fact slot is given too: by the relation's number in MQuAKE,
-its name in HalluEditBench, and elsewhere by the answer that was true before any edit (one slot had one answer).
+Everyday pairs (`everyday_pairs.jsonl`, whose card is beside it) are two messages told one after the other to one
+memory; of each it is known whether the second contradicts the first. A third is sealed: nobody reads it, and its
+figures are those to publish. Where a folder of datasets is given it reads CounterFact, MQuAKE, KnowEdit, zsRE and
+HalluEditBench as they are, too. Each edit becomes one sentence. Subject and target are given by the data. Whether two
+edits are of one fact slot is given as well: by the relation's number in MQuAKE, its name in HalluEditBench, and
+elsewhere by the answer that was true before any edit (one slot had one answer).
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 
 from memedit import terminal
-from memedit.errors import InputError, NotFoundError
+from memedit.errors import NotFoundError
+from memedit.memory import EditMemory
 from memedit.parsing import Parse, normalise, parse
 
 
@@ -87,15 +94,14 @@ def run(data: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - begin
     judged = len(_read(data / "counterfact/edit.json"))  # these come first
     right = [_right(edit, read) for edit, read in zip(edits, parses, strict=True)]
-    head: dict[tuple[str, str], _Edit] = {}
+    head: dict[str, _Edit] = {}
     supersedes = wrong = unjudged = 0
     examples: list[tuple[str, str]] = []
     for edit, read in zip(edits, parses, strict=True):
-        slot = read.slot
-        if slot is None or read.cardinality != "single":
+        if read.frame is None or read.cardinality != "single":
             continue
-        older = head.get(slot)
-        head[slot] = edit
+        older = head.get(read.frame)
+        head[read.frame] = edit
         if older is None or normalise(older.sentence) == normalise(edit.sentence):
             continue
         supersedes += 1
@@ -119,6 +125,32 @@ def run(data: Path) -> dict[str, Any]:
     }
 
 
+def everyday() -> dict[str, Any]:
+    """Figures of the everyday pairs, of the sealed part and of the rest; `wrong` are wrong retirements of the rest."""
+    text = files("memedit.bench").joinpath("everyday_pairs.jsonl").read_text(encoding="utf-8")
+    pairs = [json.loads(line) for line in text.splitlines()]
+    parts: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
+    wrong: list[tuple[str, str]] = []
+    with TemporaryDirectory() as folder, EditMemory.open(folder, encoder="letters") as memory:
+        for number, pair in enumerate(pairs):
+            namespace = f"pair {number}"
+            first = memory.add(pair["first"], namespace=namespace)
+            second = memory.add(pair["second"], namespace=namespace)
+            retired = memory.get(first.id, namespace=namespace).state != "current"
+            told = bool(second.superseded or second.possible_conflicts)
+            kind = "contradicting" if pair["contradicts"] else "compatible"
+            part = parts[bool(pair.get("sealed"))]
+            part.update({kind: 1, f"{kind}_retired": int(retired), f"{kind}_told": int(told)})
+            if retired and not pair["contradicts"] and not pair.get("sealed"):
+                wrong.append((pair["first"], pair["second"]))
+    figures = {name: {**dict.fromkeys(_COUNTS, 0), **parts[sealed]} for name, sealed in _PARTS.items()}
+    return {**figures, "wrong": wrong}
+
+
+_COUNTS = tuple(f"{kind}{what}" for kind in ("contradicting", "compatible") for what in ("", "_retired", "_told"))
+_PARTS = {"sealed": True, "open": False}
+
+
 def _right(edit: _Edit, read: Parse) -> bool:
     if read.subject is None or read.target is None:
         return False
@@ -129,14 +161,16 @@ def _right(edit: _Edit, read: Parse) -> bool:
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Folder of datasets [env: MEMEDIT_DATA].")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(data: Path | None, as_json: bool) -> None:
-    """Measure how often edit sentences are parsed right, and wrong supersedes."""
+    """Measure how often a write retires what it does not contradict, and how often edit sentences are parsed right.
+
+    Without a folder of datasets only the everyday pairs are measured, which come along.
+    """
     from memedit.settings import load_settings
 
     folder = load_settings(data=data).data
-    if folder is None:
-        raise InputError("say where the datasets are, with --data DIR or MEMEDIT_DATA")
+    found: dict[str, Any] = {"everyday": everyday()}
     try:
-        found = run(folder)
+        found |= run(folder) if folder is not None else {}
     except FileNotFoundError as error:
         raise NotFoundError(f"there is no {error.filename}; --data names a folder of datasets") from error
     if as_json:

@@ -1,14 +1,17 @@
 """Trains the linear model of memedit.name_types: `python -m memedit.training.name_types --data DIR`.
 
-It learns from phrases that were written for it (`name_types.tsv` beside this file: a kind and a phrase a line) and from
-labels of Wikidata (CC0) as TREx has them in the folder of datasets: subjects and objects of relations that tell what they
-are. A tenth of the written phrases, chosen by a hash, is held out, and what it gets right of them is printed.
+It learns from phrases that are put together from lists written for it (`name_types.json` beside this file); from labels
+of Wikidata (CC0) as TREx has them in the folder of datasets: subjects and objects of relations that tell what they are;
+and from single words by their parts of speech (lemminflect, which has to be installed). A tenth of the phrases, chosen
+by a hash, is held out, and what it gets right of them is printed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import random
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -25,18 +28,152 @@ _LABELS = {  # kind -> (relation of TREx, which of its two labels)
     "language": (("P37", "obj"), ("P103", "obj"), ("P364", "obj")),
     "quality": (("P106", "obj"), ("P136", "obj"), ("P1303", "obj"), ("P413", "obj"), ("P101", "obj"), ("P140", "obj")),
 }
-_MOST_LABELS = 2500
+_MOST_LABELS = 8000
 
 
 def _held_out(phrase: str) -> bool:
     return hashlib.sha256(phrase.encode()).digest()[0] < 26
 
 
-def written() -> list[tuple[str, str]]:
-    """(kind, phrase) of each line that was written for it."""
-    text = files("memedit.training").joinpath("name_types.tsv").read_text(encoding="utf-8")
-    pairs = (line.split("\t", 1) for line in text.splitlines() if "\t" in line)
-    return [(kind, phrase) for kind, phrase in pairs]
+def written(seed: int = SEED) -> list[tuple[str, str]]:
+    """(kind, phrase) of phrases put together at random from the lists, each once, a third in small letters."""
+    text = files("memedit.training").joinpath("name_types.json").read_text(encoding="utf-8")
+    lists = {
+        name: [item.strip() for item in (said.split(",") if "," in said else said.split())]
+        for name, said in json.loads(text).items()
+        if name != "about"
+    }
+    chance = random.Random(seed)
+
+    def any_of(*names: str) -> str:
+        return chance.choice(lists[chance.choice(names)])
+
+    def name() -> str:
+        first, last = any_of("firsts"), any_of("lasts")
+        return chance.choice(
+            (first, f"{first} {last}", f"{first} {last}", f"{any_of('titles')} {last}", f"{first[0]}. {last}")
+        )
+
+    def made_up() -> str:
+        return "".join(any_of("syllables") for _ in range(chance.choice((1, 2, 2)))).capitalize()
+
+    def town() -> str:
+        return chance.choice(("", "", "", "Port ", "New ", "Upper ", "Lake ", "the ")) + made_up() + any_of("towns")
+
+    def determiner() -> str:
+        own = chance.choice((f"{any_of('firsts')}'s", f"my {any_of('roles')}'s"))
+        return chance.choice(("the", "the", "my", "our", "a", "her", "his", "their", "your", "this", own))
+
+    def described() -> str:
+        return chance.choice(("", "", "", "new ", "old ", "other ", "main ", "small ", "blue ", "second ", "night "))
+
+    def common(*names: str) -> str:
+        return f"{determiner()} {described()}{any_of(*names)}"
+
+    def person() -> str:
+        more = chance.choice(("", "", "", f" {any_of('firsts')}", f" from {town()}", " next door"))
+        return chance.choice((common("roles") + more, common("roles"), any_of("roles"), "I", "we", "she", "he"))
+
+    def thing() -> str:
+        what = any_of("things")
+        beside = f"{any_of('things')} {chance.choice(('for', 'of', 'with', 'in'))} {common('things', 'places')}"
+        return chance.choice((what, f"{determiner()} {described()}{what}", f"{determiner()} {beside}"))
+
+    def organisation() -> str:
+        return chance.choice((f"{made_up()} {any_of('firms')}", f"{any_of('lasts')} {any_of('firms')}", made_up()))
+
+    def product() -> str:
+        return f"{made_up()} {any_of('products')}"
+
+    def year() -> str:
+        return str(chance.randint(1400, 2060))
+
+    def date() -> str:
+        day, month = chance.randint(1, 31), any_of("months")
+        hour = f"{chance.randint(1, 23)}{chance.choice((':30', ':15', ' am', ' pm', ' o’clock', 'h'))}"
+        plain = (
+            f"{month} {day}",
+            f"{day} {month}",
+            f"{day} {month} {year()}",
+            f"{month} {day}, {year()}",
+            year(),
+            month,
+        )
+        short = (
+            f"{day}.{chance.randint(1, 12)}.{year()}",
+            f"{year()}-0{chance.randint(1, 9)}-{day:02}",
+            f"the {day}th",
+        )
+        part = (f"mid-{month}", f"early {month}", f"the end of {month}", f"Q{chance.randint(1, 4)} {year()}")
+        said = (any_of("days"), f"next {any_of('days')}", f"{any_of('days')} at {hour}", hour, f"{month} {year()}")
+        return chance.choice(chance.choice((plain, plain, short, part, said)))
+
+    def amount() -> str:
+        value = chance.choice((str(chance.randint(0, 9999)), f"{chance.randint(1, 999)}.{chance.randint(1, 99)}"))
+        money = f"{chance.choice('$€£')}{value}"
+        counted = f"{chance.choice((value, value, any_of('numbers')))} {any_of('units')}"
+        code = chance.choice((f"+{value} {chance.randint(100, 999)} {value}", f"v{value}", f"555-{value}", f"{value}%"))
+        rate = f"{chance.choice((money, counted))} {any_of('rates')}"
+        return chance.choice((value, any_of("numbers"), money, counted, counted, rate, code))
+
+    def predicate() -> str:
+        put = (
+            "on",
+            "in",
+            "at",
+            "out of",
+            "from",
+            "with",
+            "by",
+            "for",
+            "to",
+            "under",
+            "near",
+            "until",
+            "about",
+            "after",
+        )
+        beside = chance.choice((thing, person, town, name, date, organisation, lambda: common("places")))()
+        where = f"{chance.choice(put)} {beside}"
+        how = chance.choice(("very", "too", "not", "no longer", "still", "always", "never", "quite", "a bit", "also"))
+        state = any_of("states", "states", "doings")
+        return chance.choice((state, state, where, where, f"{how} {state}", f"{state} {where}", f"{how} {where}"))
+
+    makers: dict[str, tuple[Callable[[], str], int]] = {
+        "person_name": (name, 2500),
+        "person_common": (person, 1500),
+        "place_name": (town, 1500),
+        "place_common": (lambda: common("places"), 1200),
+        "organisation_name": (organisation, 1500),
+        "organisation_common": (lambda: common("bodies"), 800),
+        "thing_name": (product, 1200),
+        "thing_common": (thing, 2500),
+        "date": (date, 1500),
+        "amount": (amount, 2000),
+        "predicate": (predicate, 4000),
+    }
+    found: dict[str, str] = {}
+    for kind, (make, count) in makers.items():
+        for _ in range(count):
+            phrase = make()
+            found.setdefault(phrase.casefold() if chance.random() < 1 / 3 else phrase, kind)
+    return [(kind, phrase) for phrase, kind in found.items()]
+
+
+def lexicon() -> list[tuple[str, str]]:
+    """Words of the gate's vocabulary by lemminflect's dictionary: such as are only nouns, and such as need not be."""
+    from lemminflect import getAllLemmas  # type: ignore[import-not-found,unused-ignore]
+
+    vocabulary = json.loads(files("memedit.gate").joinpath("tokenizer.json").read_text(encoding="utf-8"))
+    words = [word for word in vocabulary["model"]["vocab"] if word.isascii() and word.isalpha() and len(word) > 2]
+    found = []
+    for word in words:
+        classes = set(getAllLemmas(word))
+        if "ADJ" in classes or (classes and classes <= {"ADV", "VERB", "AUX"}):
+            found.append(("predicate", word))
+        elif classes == {"NOUN"}:
+            found.append(("thing_common", word))
+    return found
 
 
 def labels(data: Path) -> list[tuple[str, str]]:
@@ -49,12 +186,15 @@ def labels(data: Path) -> list[tuple[str, str]]:
                 names[json.loads(line)[f"{side}_label"]] = None
         ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
         found += [(kind, name) for name in ranked[:_MOST_LABELS]]
+        if kind == "person_name":  # most people are told of by their first names
+            firsts = dict.fromkeys(name.partition(" ")[0] for name in ranked if " " in name)
+            found += [(kind, name) for name in firsts if len(name) > 2 and name.isalpha()][:_MOST_LABELS]
     return found
 
 
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the datasets.")
-@click.option("--epochs", default=30, show_default=True)
+@click.option("--epochs", default=40, show_default=True)
 def main(data: Path, epochs: int) -> None:
     """Train, print what is got right of the held-out phrases, and write name_types.bin."""
     import torch
@@ -62,7 +202,8 @@ def main(data: Path, epochs: int) -> None:
     torch.manual_seed(SEED)
     phrases = written()
     held = [pair for pair in phrases if _held_out(pair[1])]
-    train = [(pair, 1.0) for pair in phrases if not _held_out(pair[1])] + [(pair, 0.15) for pair in labels(data)]
+    train = [(pair, 1.0) for pair in phrases if not _held_out(pair[1])]
+    train += [(pair, 0.7) for pair in labels(data)] + [(pair, 1.0) for pair in lexicon()]
     counts = dict.fromkeys(KINDS, 0.0)
     for (kind, _), weight in train:
         counts[kind] += weight
@@ -70,21 +211,29 @@ def main(data: Path, epochs: int) -> None:
     bias = torch.zeros(len(KINDS), requires_grad=True)
     given = [torch.tensor(list(features(phrase))) for (_, phrase), _ in train]
     wanted = torch.tensor([KINDS.index(kind) for (kind, _), _ in train])
-    heavy = torch.tensor([weight * (1000 / (counts[kind] + 500)) for (kind, _), weight in train])
+    heavy = torch.tensor([weight * (2000 / (counts[kind] + 1000)) for (kind, _), weight in train])
     optimiser = torch.optim.Adam([table, bias], lr=0.02)
     for _ in range(epochs):
-        for batch in torch.randperm(len(train)).split(256):
+        for batch in torch.split(torch.randperm(len(train)), 256):  # type: ignore[no-untyped-call]
             # Some features are left out each time, so that a phrase is known by all of its parts.
-            rows = [given[i][torch.rand(len(given[i])) > 0.3] for i in batch.tolist()]
-            logits = torch.stack([table[row].sum(0) / max(1, len(row)) ** 0.5 for row in rows]) + bias
+            rows = [given[i] for i in batch.tolist()]
+            lengths = torch.tensor([len(row) for row in rows])
+            kept = (torch.rand(int(lengths.sum())) > 0.3).float()
+            owner = torch.arange(len(rows)).repeat_interleave(lengths)
+            counted = torch.zeros(len(rows)).index_add(0, owner, kept).clamp(min=1)
+            starts = lengths.cumsum(0) - lengths
+            summed = torch.nn.functional.embedding_bag(
+                torch.cat(rows), table, starts, mode="sum", per_sample_weights=kept
+            )
+            logits = summed / counted.sqrt()[:, None] + bias
             loss = (torch.nn.functional.cross_entropy(logits, wanted[batch], reduction="none") * heavy[batch]).mean()
-            loss = loss + 2e-5 * (table**2).sum()
+            loss = loss + 5e-7 * (table**2).sum()
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
     scale = float(table.detach().abs().max()) / 127
     weights = (table.detach() / scale).round().to(torch.int8)
-    head = {"kinds": KINDS, "biases": [round(float(one), 4) for one in bias], "scale": scale, "seed": SEED}
+    head = {"kinds": KINDS, "biases": [round(one, 4) for one in bias.tolist()], "scale": scale, "seed": SEED}
     path = Path(str(files("memedit").joinpath("name_types.bin")))
     path.write_bytes(json.dumps(head).encode() + b"\n" + weights.numpy().tobytes())
 
