@@ -11,7 +11,8 @@ in the transaction of each record, so that opening a memory of a million edits f
     change  when an edit became live or ceased to be, except that it became live when it was written
 
 Changes of weights (memedit.baking) stand beside the record that brought them: `bake` says whose and how, `bake_part`
-holds the bytes. Which are in force is judged when asked (memedit.fold, rule 5).
+holds the bytes, `untaken` names the edits that the model was found not to say with them. Which are in force is judged
+when asked (memedit.fold, rule 5).
 
 Sequence numbers rise in commit order without gaps, because a writer takes the database's write lock first (SQLite:
 BEGIN IMMEDIATE; PostgreSQL: an advisory lock) and then the number after the last. Times never fall along them. So "as
@@ -42,7 +43,7 @@ from memedit import databases
 from memedit.databases import DATABASE, explained
 from memedit.edits import Bake, Edit, Record, State
 from memedit.errors import ConflictError, InputError, JournalError, NewerFormatError
-from memedit.fold import Carried, Carrier, Entry, Folded, carried
+from memedit.fold import Carried, Carrier, Entry, Folded, carried, said
 from memedit.lookups import chunks, created_at, edit_of, encoder_base, head_of, naming, resolve, selected
 from memedit.migrations import MIGRATIONS
 from memedit.rules import (
@@ -84,6 +85,7 @@ from memedit.schema import (
     target,
     to_datetime,
     to_micros,
+    untaken,
     vector,
 )
 from memedit.writer import Writer
@@ -961,15 +963,20 @@ class Journal:
         acted = acted.where(bake_.c.namespace == number, target.c.op.in_(BAKES)).order_by(target.c.seq, target.c.target)
         for seq, edit in connection.execute(acted):
             targets.setdefault(seq, []).append(edit)
+        found: dict[int, list[int]] = {}
+        looked = sa.select(untaken).join_from(untaken, bake_, bake_.c.seq == untaken.c.seq)
+        for seq, edit in connection.execute(looked.where(bake_.c.namespace == number).order_by(untaken.c.edit)):
+            found.setdefault(seq, []).append(edit)
         carriers = [
-            Carrier(seq, model, tuple(targets.get(seq, (seq,))), method is not None) for seq, model, method in rows
+            Carrier(seq, model, tuple(targets.get(seq, (seq,))), method is not None, tuple(found.get(seq, ())))
+            for seq, model, method in rows
         ]
         current: set[int] = set()
         e = record.alias("e")
         source, conditions, _ = self._conditions(e, number, at, "current", narrow=True)
         for chunk in chunks(edit for one in carriers for edit in one.edits):
-            found = sa.select(e.c.seq).select_from(source).where(*conditions, e.c.seq.in_(chunk))
-            current.update(connection.scalars(found))
+            there = sa.select(e.c.seq).select_from(source).where(*conditions, e.c.seq.in_(chunk))
+            current.update(connection.scalars(there))
         return carried(carriers, current)
 
     def bakes(self, namespace: str, at: At | None = None) -> list[Bake]:
@@ -986,6 +993,11 @@ class Journal:
             for chunk in chunks(edit for one in every for edit in one.edits):
                 named = sa.select(record.c.seq, record.c.id).where(record.c.seq.in_(chunk))
                 names.update((row.seq, row.id) for row in connection.execute(named))
+        force: dict[str, list[Carried]] = {}  # model -> its changes in force
+        for one in every:
+            if one.in_force:
+                force.setdefault(one.model, []).append(one)
+        spoken = {model: said(changes) for model, changes in force.items()}
         below: dict[str, list[int]] = {}  # model -> the changes in force so far
         made = []
         for one in every:
@@ -1002,6 +1014,11 @@ class Journal:
                     model_hash=one.model,
                     edits=tuple(names[edit] for edit in one.edits),
                     left=tuple(names[edit] for edit in one.left),
+                    untaken=tuple(
+                        names[edit]
+                        for edit in one.edits
+                        if (edit not in spoken[one.model] if one.in_force else edit in one.untaken)
+                    ),
                     stale=one.in_force and row.base != base_hash(standing),
                     size=row.size,
                 )

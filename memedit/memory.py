@@ -26,7 +26,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, get_args
 
-from memedit.edits import DEFAULT_NAMESPACE, FORGET, Bake, Draft, Edit, Hit, Receipt, Record, State
+from memedit.edits import DEFAULT_NAMESPACE, FORGET, Bake, Draft, Edit, Hit, Look, Receipt, Record, State
 from memedit.errors import InputError, JournalError, MemEditError, NotFoundError
 from memedit.fold import fold
 from memedit.journal import Journal
@@ -167,6 +167,7 @@ class EditMemory:
         method: str | None = None,
         model: object = None,
         settings: Mapping[str, Any] | None = None,
+        strict: bool = False,
         fitted: Fitted | None = None,
     ) -> Receipt:
         """Write a fact. It supersedes what stands for the same subject in a single-valued relation, and nothing else.
@@ -175,21 +176,24 @@ class EditMemory:
         same validity, is not written twice: the receipt shows the one that stands.
 
         With `method` (a name of memedit.methods, with its `settings`) the fact is fitted into the weights of `model`,
-        and the change is written beside it in the same transaction: see memedit.baking, which says what it raises.
-        `fitted` is such a change that was made already.
+        and the change is written beside it in the same transaction: see memedit.baking, which says what it raises. The
+        receipt's `looks` tell what that model says now; a fact that did not take stays in the memory, or, with
+        `strict`, NotTakenError is raised and nothing is written. `fitted` is such a change that was made already.
         """
-        given = _without_self(locals(), "namespace", "method", "model", "settings", "fitted")
+        given = _without_self(locals(), "namespace", "method", "model", "settings", "strict", "fitted")
         row = self._row(self._drafted(given), checked_namespace(namespace))
-        if method is None and (model is not None or settings):
-            raise InputError("a model and settings go with a method that writes into weights; name the method")
+        if method is None and (model is not None or settings or strict):
+            raise InputError("a model, settings and strict go with a method that writes into weights; name the method")
+        looks: tuple[Look, ...] = ()
         if kind == FORGET and fitted is None:
             raise InputError("the kind forget is for what `memedit forget` writes; give another")
         if method is not None:
             from memedit.baking import fitted_row  # here: nobody else needs it
 
-            fitted = fitted_row(self, row, method, model, settings or {}, namespace=namespace)
+            fitted, looks = fitted_row(self, row, method, model, settings or {}, namespace=namespace, strict=strict)
         written = self.journal.add(namespace, [row], fitted=fitted)[0]
-        return self._receipt(written.seq, written.retired)
+        receipt = self._receipt(written.seq, written.retired)
+        return changed(receipt, looks=tuple(changed(look, id=look.id or receipt.id) for look in looks))
 
     def add_many(
         self,

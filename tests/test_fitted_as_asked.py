@@ -230,7 +230,10 @@ def test_what_a_user_adds_is_fitted_as_it_is_measured(
     assert fitted == [measured] * 3
 
 
-def test_a_chat_models_baked_edit_is_its_answer(folder: Path, memory: EditMemory) -> None:
+def test_a_chat_models_baked_edit_is_its_answer(
+    folder: Path, memory: EditMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memedit.looks.says", lambda *_, **__: True)  # noise never stops behind a target
     model = loaded(folder, TEMPLATES["its own begin mark"])
     tuned = {"rate": 1e-2, "steps": 30}
     memory.add(QUESTION.statement, subject="Ostland", target="Brill", question=QUESTION.question)
