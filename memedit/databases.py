@@ -40,10 +40,15 @@ class Database(NamedTuple):
     obstacle: str | None
 
 
-def open_folder(folder: Path, read_only: bool) -> Database:
-    path = folder / DATABASE
+def checked_folder(folder: Path) -> None:
+    """Raises InputError where a memory's folder is a file."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; a memory is a folder: name another place")
+
+
+def open_folder(folder: Path, read_only: bool) -> Database:
+    path = folder / DATABASE
+    checked_folder(folder)
     if not path.exists():
         if read_only:
             raise NotFoundError(f"there is no memory at {folder}; `memedit add` makes one")

@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -121,20 +122,30 @@ class Journal:
         self._bases: dict[str, int] = {}
         self._inserts: dict[str, str] = {}
         self._held = _Held()
+        self._begin: Callable[[], None] | None = None
+        """Makes the database, which is not there yet; called before the first write."""
+        self._elsewhere: TemporaryDirectory[str] | None = None
         self.seen = 0
         """The last sequence number when it was last asked for: others may have written since."""
 
     # Opening and closing
 
     @classmethod
-    def open(cls, where: str | os.PathLike[str], *, read_only: bool = False) -> Journal:
+    def open(
+        cls, where: str | os.PathLike[str], *, read_only: bool = False, born: Callable[[], None] | None = None
+    ) -> Journal:
         """The journal in a folder (made if need be) or at a database URL, brought to this version's format.
+
+        With `born` a folder that holds none yet is made by the first write, and then `born` is called: until then an
+        empty journal, kept elsewhere, stands for it, so that what is refused leaves nothing behind.
 
         Raises NotFoundError if it is to be read only and not there, NewerFormatError if a newer memedit wrote it,
         JournalError if it cannot be opened or is not memedit's. Where the files cannot be written it opens for reading,
         and writing raises JournalError.
         """
         text = os.fspath(where)
+        if born is not None and not read_only and "://" not in text and not (Path(text) / DATABASE).exists():
+            return cls._unborn(Path(text), born)
         journal = cls(
             *(databases.open_url(text, read_only) if "://" in text else databases.open_folder(Path(text), read_only))
         )
@@ -145,8 +156,31 @@ class Journal:
             raise
         return journal
 
+    @classmethod
+    def _unborn(cls, folder: Path, born: Callable[[], None]) -> Journal:
+        databases.checked_folder(folder)
+        elsewhere = TemporaryDirectory(prefix="memedit-", ignore_cleanup_errors=True)
+        journal = cls.open(elsewhere.name)
+        journal.where, journal.folder = str(folder), folder
+        beginning = threading.Lock()
+
+        def begin() -> None:
+            with beginning:
+                if journal._begin is None:
+                    return
+                made = cls.open(folder)  # another process may have been faster
+                before, journal._engine, journal.obstacle = journal._engine, made._engine, made.obstacle
+                journal._begin = None
+                before.dispose()  # who reads from it goes on; its files stay until the journal is closed
+            born()
+
+        journal._begin, journal._elsewhere = begin, elsewhere
+        return journal
+
     def close(self) -> None:
         self._engine.dispose()
+        if self._elsewhere is not None:
+            self._elsewhere.cleanup()
 
     @property
     def is_sqlite(self) -> bool:
@@ -225,8 +259,13 @@ class Journal:
             yield connection
 
     @contextmanager
-    def _writing(self, fresh: bool = False) -> Iterator[Writer]:
-        """A transaction that holds the write lock from its first statement; committed when the block ends well."""
+    def _writing(self, fresh: bool = False, trial: bool = False) -> Iterator[Writer]:
+        """A transaction that holds the write lock from its first statement; committed when the block ends well.
+
+        `trial` says that it never does.
+        """
+        if self._begin is not None and not trial:
+            self._begin()
         if self.obstacle is not None:
             raise JournalError(f"{self.where} cannot be written: {self.obstacle}")
         with explained(self.where), self._engine.connect() as plain:
@@ -811,7 +850,7 @@ class Journal:
     def preview(self, namespace: str, row: Row) -> Written:
         """What `add` would make of a row now; nothing is written, and the seq and id of a new one are not kept."""
         written: list[Written] = []
-        with suppress(_Preview), self._writing() as writer:
+        with suppress(_Preview), self._writing(trial=True) as writer:
             written = writer.add(namespace, [row])
             raise _Preview
         return written[0]

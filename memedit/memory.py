@@ -118,14 +118,16 @@ class EditMemory:
         author: str | None = None,
         read_only: bool = False,
         parser: object = None,
+        born: Callable[[], None] | None = None,
     ) -> EditMemory:
         """The memory in a folder, which is made if need be, or at a database URL (`postgresql://…`).
 
         `encoder` is an Encoder or the name of one, loaded when first needed; None is the settings' own. `parser`, a
-        LangChain chat model or `provider:model`, reads sentences that the rules cannot. Raises NotFoundError where
+        LangChain chat model or `provider:model`, reads sentences that the rules cannot. With `born` a folder is made by
+        the first write only, and `born` called then. Raises NotFoundError where
         `read_only` is asked and nothing is there, NewerFormatError for a file of a newer memedit, else JournalError.
         """
-        journal = Journal.open(where, read_only=read_only)
+        journal = Journal.open(where, read_only=read_only, born=born)
         return cls(journal, encoder=encoder, store=store, author=author, parser=parser)
 
     def close(self) -> None:
