@@ -14,6 +14,7 @@ but what fits or answers.
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections import OrderedDict
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from memedit.edits import DEFAULT_NAMESPACE, FORGET, Bake, Edit, Look
 from memedit.errors import InputError, NotFoundError, NotTakenError
 from memedit.fold import Carried, said
-from memedit.looks import Fact, look
+from memedit.looks import Fact, checkpoint_dtype, dtype_name, look
 from memedit.patches import KINDS
 
 if TYPE_CHECKING:  # the weights' files load torch, the journal's SQLAlchemy
@@ -68,6 +69,16 @@ class Report:
     def untaken(self) -> tuple[str, ...]:
         """The ids of the edits that did not take, or that the model ceased to say."""
         return tuple(look.id for look in self.looks if look.id and not look.took)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What `export_model` wrote: the changes in force, and the type of the weights ("bfloat16"), which is that of the
+    checkpoint where that is known."""
+
+    bakes: tuple[Bake, ...]
+    dtype: str
+    checkpoint_dtype: str | None
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
@@ -356,11 +367,12 @@ def export_model(
     namespace: str = DEFAULT_NAMESPACE,
     as_of: datetime | int | None = None,
     overwrite: bool = False,
-) -> list[Bake]:
-    """Write the model with the changes in force as an ordinary folder of the transformers library; -> those changes.
+) -> Exported:
+    """Write the model with the changes in force as an ordinary folder of the transformers library.
 
-    `AutoModelForCausalLM.from_pretrained(folder)` reads it, with its tokenizer. No undo or purge reaches the folder.
-    Raises InputError where it holds something and `overwrite` is not said.
+    `AutoModelForCausalLM.from_pretrained(folder)` reads it, with its tokenizer. The weights are rounded to the type
+    that the checkpoint is stored in; where that is not known, they stay in the type that they were loaded in. No undo
+    or purge reaches the folder. Raises InputError where it holds something and `overwrite` is not said.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; a model is a folder: name another place")
@@ -370,9 +382,20 @@ def export_model(
     at = memory.journal.at(as_of)
     seqs = [one.seq for one in _in_force(memory, held, namespace, at)]
     twin = _twin(memory, held, seqs)
-    twin.model.save_pretrained(folder)
+    stored = checkpoint_dtype(twin)
+    module = twin.model
+    module.config = copy.deepcopy(
+        module.config
+    )  # saving writes the type into it, and the model itself has the same one
+    if stored is not None:
+        module = module.to(stored)
+    module.save_pretrained(folder)
     twin.tokenizer.save_pretrained(folder)
-    return [one for one in memory.journal.bakes(namespace, at) if one.seq in set(seqs)]
+    return Exported(
+        bakes=tuple(one for one in memory.journal.bakes(namespace, at) if one.seq in set(seqs)),
+        dtype=dtype_name(module.dtype),
+        checkpoint_dtype=None if stored is None else dtype_name(stored),
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- reading

@@ -55,7 +55,7 @@ class NotTakenError(InputError):
         more = f" (and {len(failed) - 3:,} more)" if len(failed) > 3 else ""
         super().__init__(
             "nothing was changed, since it did not take: "
-            + "; ".join(f"{look.statement!r}: {look.reason}" for look in failed[:3])
+            + "; ".join(f"{look.statement!r}: {look.reason} (but {look.prompt_after!r})" for look in failed[:3])
             + f"{more}. Without strict what does not take is answered from the memory; else try another method or "
             "other settings"
         )

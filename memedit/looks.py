@@ -15,6 +15,8 @@ from memedit.edits import Edit, Look, Message
 from memedit.matching import says
 
 if TYPE_CHECKING:  # torch costs more than a second; who has a model has paid already
+    import torch
+
     from memedit.models.hugging_face import HuggingFace
     from memedit.schema import Row
     from memedit.weights.language_model import LanguageModel, Request
@@ -57,11 +59,15 @@ def look(base: HuggingFace, before: LanguageModel, after: LanguageModel, facts: 
         target = fact.request.target
         was, now = ([_reply(model, text, target) for text in fact.texts] for model in (old, new))
         pairs = list(zip(fact.texts, was, now, strict=True))
-        faults = [f"asked “{text}” it says “{b}”" for text, a, b in pairs if not says(b, target, asked=text, before=a)]
+        faults = [
+            f"the reply to its {name} does not say it"
+            for name, (text, a, b) in zip(("prompt", "question"), pairs, strict=False)
+            if not says(b, target, asked=text, before=a)
+        ]
         if not faults and kept is not after:
             lost = [(text, a, _reply(own, text, target)) for text, a, _ in pairs]
             faults = [
-                f"in the checkpoint's own type, {_name(stored)}, the change is lost: asked “{text}” it says “{b}”"
+                f"in the checkpoint's own type, {dtype_name(stored)}, the change is lost: asked “{text}” it says “{b}”"
                 for text, a, b in lost
                 if not says(b, target, asked=text, before=a)
             ]
@@ -86,12 +92,14 @@ def look(base: HuggingFace, before: LanguageModel, after: LanguageModel, facts: 
     return looks
 
 
-def checkpoint_dtype(model: LanguageModel) -> object:
-    """The torch type that the weights are stored in where they were loaded from; None where that is not known."""
-    return getattr(model.model, "checkpoint_dtype", None)
+def checkpoint_dtype(model: LanguageModel) -> torch.dtype | None:
+    """The type that the weights are stored in where they were loaded from; None where that is not known."""
+    found: torch.dtype | None = getattr(model.model, "checkpoint_dtype", None)
+    return found
 
 
-def _name(dtype: object) -> str:
+def dtype_name(dtype: object) -> str:
+    """As in "bfloat16"."""
     return str(dtype).removeprefix("torch.")
 
 

@@ -475,7 +475,7 @@ def test_exported_and_loaded_by_transformers(memory: EditMemory, model: HuggingF
 
     id_ = capital(memory, model)
     out = tmp_path / "edited"
-    assert [one.edits for one in baking.export_model(memory, out, model=model)] == [(id_,)]
+    assert [one.edits for one in baking.export_model(memory, out, model=model).bakes] == [(id_,)]
     loaded = AutoModelForCausalLM.from_pretrained(out)
     twin = Editor(memory, model, scope=Named()).standing().model
     assert isinstance(twin, HuggingFace)
@@ -485,7 +485,7 @@ def test_exported_and_loaded_by_transformers(memory: EditMemory, model: HuggingF
     assert plain(HuggingFace(str(out), device="cpu")) == asked(memory, model).text
     with pytest.raises(InputError, match="holds something"):
         baking.export_model(memory, out, model=model)
-    assert baking.export_model(memory, out, model=model, as_of=0, overwrite=True) == []
+    assert baking.export_model(memory, out, model=model, as_of=0, overwrite=True).bakes == ()
     assert plain(HuggingFace(str(out), device="cpu")) == plain(model)
 
 
