@@ -158,7 +158,7 @@ class Journal:
 
     @classmethod
     def _unborn(cls, folder: Path, born: Callable[[], None]) -> Journal:
-        databases.checked_folder(folder)
+        databases.checked_place(folder)
         elsewhere = TemporaryDirectory(prefix="memedit-", ignore_cleanup_errors=True)
         journal = cls.open(elsewhere.name)
         journal.where, journal.folder = str(folder), folder

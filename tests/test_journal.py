@@ -512,6 +512,14 @@ def test_a_journal_begun_late_is_made_by_its_first_write(tmp_path: Path) -> None
     again.close()
 
 
+def test_where_no_journal_can_begin_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        Journal.open(tmp_path / "file", born=lambda: None)
+    with pytest.raises(JournalError, match="no memory can be made"):
+        Journal.open(tmp_path / "file" / "facts", born=lambda: None)
+
+
 def test_of_two_that_begin_a_journal_neither_loses_a_write(tmp_path: Path) -> None:
     late = Journal.open(tmp_path / "facts", born=lambda: None)
     other = Journal.open(tmp_path / "facts", born=lambda: None)
