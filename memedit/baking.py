@@ -1,7 +1,8 @@
 """Baking: edits go from the memory into a model's weights, as changes that the journal holds beside them, and back.
 
-An edit with a change for the model that is asked is answered by the weights and not shown to the scope; for any other
-model it is a fact in the memory like the rest. The weights in force are always the originals plus the changes in force
+An edit that a change made the model say is answered by the weights and not shown to the scope; for any other model it
+is a fact in the memory like the rest. After each fit the model is asked (memedit.looks), and what did not take stays in
+the memory too. The weights in force are always the originals plus the changes in force
 in journal order (memedit.fold, rule 5). Who asks gets a twin of the model that has them (`Weights`): the model itself
 is never written, so that threads and namespaces share it and none sees another's changes.
 
@@ -13,22 +14,24 @@ but what fits or answers.
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from memedit.edits import DEFAULT_NAMESPACE, FORGET, Bake, Edit, checked_namespace
-from memedit.errors import InputError, NotFoundError
+from memedit.edits import DEFAULT_NAMESPACE, FORGET, Bake, Edit, Look, checked_namespace
+from memedit.errors import InputError, NotFoundError, NotTakenError
+from memedit.fold import Carried, said
+from memedit.looks import Fact, checkpoint_dtype, dtype_name, look
 from memedit.patches import KINDS
 
 if TYPE_CHECKING:  # the weights' files load torch, the journal's SQLAlchemy
-    from memedit.fold import Carried
     from memedit.memory import EditMemory
     from memedit.models import BaseModel
     from memedit.models.hugging_face import HuggingFace
@@ -50,7 +53,9 @@ class Report:
 
     `bakes` are the changes written (of an unbake: none), `edits` the ids whose place they changed; `skipped` tells of
     each id left where it was, why. `back` are the ids that shared a change with one that was taken out, and are in the
-    memory again until they are refitted; `stale` the changes in force that were fitted on top of others.
+    memory again until they are refitted; `stale` the changes in force that were fitted on top of others. `looks` tell
+    what the model says of each edit that was fitted, and of earlier ones that it ceased to say; those that did not take
+    are in the memory still.
     """
 
     bakes: tuple[Bake, ...] = ()
@@ -58,31 +63,59 @@ class Report:
     skipped: Mapping[str, str]
     back: tuple[str, ...] = ()
     stale: tuple[Bake, ...] = ()
+    looks: tuple[Look, ...] = ()
+
+    @property
+    def untaken(self) -> tuple[str, ...]:
+        """The ids of the edits that did not take, or that the model ceased to say."""
+        return tuple(look.id for look in self.looks if look.id and not look.took)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What `export_model` wrote: the changes in force, and the type of the weights ("bfloat16"), which is that of the
+    checkpoint where that is known."""
+
+    bakes: tuple[Bake, ...]
+    dtype: str
+    checkpoint_dtype: str | None
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
 def fitted_row(
-    memory: EditMemory, row: Row, method: str, model: object, settings: Mapping[str, Any], *, namespace: str
-) -> Fitted | None:
-    """The change for a row that is about to be written; None where the edit is in these weights already.
+    memory: EditMemory,
+    row: Row,
+    method: str,
+    model: object,
+    settings: Mapping[str, Any],
+    *,
+    namespace: str,
+    strict: bool = False,
+) -> tuple[Fitted | None, tuple[Look, ...]]:
+    """The change for a row that is about to be written, and what the model says with it: of the row, whose look has no
+    id yet, and of what it ceased to say. Without a change where the edit is in these weights already.
 
     Raises NotFoundError for an unknown method, InputError for one that writes no fact, for a setting that cannot be,
     for what the method needs and the parse lacks, and for a model whose weights cannot be changed; ModelError where it
-    cannot be loaded.
+    cannot be loaded; with `strict` NotTakenError where the model does not say the row, or ceased to say another edit.
     """
     maker = _writer(method, settings)
     _checked_kind(row.kind, row.statement)
-    request = _request(row)
+    fact = Fact(row, _request(row))
     held = _held(model)
     would = memory.journal.preview(namespace, row)
     standing = _in_force(memory, held, namespace)
-    if not would.new and any(would.seq in one.edits for one in standing):
-        return None
-    # What the new fact takes the place of goes out of the weights with it.
-    below = [one.seq for one in standing if not set(would.retired).intersection(one.edits)]
-    return _fitted(held, _fit(memory, held, maker, method, [held.base.asked(request)], below), below)
+    if not would.new and would.seq in _settled(standing):
+        return None, ()
+    # What the new fact takes the place of goes out of the weights with it, and so does what did not take.
+    below = _apart(standing, {*would.retired, would.seq})
+    change = _fit(memory, held, maker, method, [held.base.asked(fact.request)], [one.seq for one in below])
+    held.changes[_UNWRITTEN] = change
+    looks = _looks(memory, held, standing, below, [_UNWRITTEN], {None: fact})
+    _require(looks.values(), strict)
+    return _fitted(held, change, below, _missed(looks)), tuple(looks.values())
 
 
 def bake(
@@ -94,6 +127,7 @@ def bake(
     settings: Mapping[str, Any] | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     batch: int | None = None,
+    strict: bool = False,
     author: str | None = None,
     reason: str | None = None,
     progress: Progress | None = None,
@@ -101,49 +135,71 @@ def bake(
     """Move edits, all current ones unless some are named, from the memory into the weights of a model.
 
     They are fitted `batch` at a time in journal order (None: all in one change), each batch on top of those before it
-    and written when it is fitted. A change goes in and out as a whole: of edits baked together, undoing one puts the
-    others back into the memory. An edit that is in these weights already is skipped; so is, unless it was named, one
-    that the method cannot take. `model` None is the settings' own.
+    and written when it is fitted; with `strict` all are written at the end, if every one took. A change goes in and out
+    as a whole: of edits baked together, undoing one puts the others back into the memory. An edit that did not take
+    stays in the memory, beside its change. An edit that is in these weights already is skipped, unless nothing of its
+    change took: then it is fitted anew. So is skipped, unless it was named, one that the method cannot take. `model`
+    None is the settings' own.
 
     Raises InputError, nothing being written, for a named edit that is not current or lacks what the method needs;
-    ConflictError where an edit went while it was fitted; and as `EditMemory.add` does.
+    NotTakenError with `strict`; ConflictError where an edit went while it was fitted; and as `EditMemory.add` does.
     """
     if batch is not None and batch < 1:
         raise InputError(f"batch is how many edits to fit together, so at least 1, not {batch}")
     maker = _writer(method, settings or {})
     edits = _edits(memory, ids, namespace)
     skipped: dict[str, str] = {}
-    asked: list[tuple[Edit, Request]] = []
+    asked: list[tuple[Edit, Fact]] = []
     for edit in edits:
         try:
             _checked_kind(edit.kind, edit.statement)
-            asked.append((edit, _request(edit)))
+            asked.append((edit, Fact(edit, _request(edit))))
         except InputError as error:
             if ids is not None:
                 raise
             skipped[edit.id] = str(error)
     held = _held(model)
     standing = _in_force(memory, held, namespace)
-    there = {edit for one in standing for edit in one.edits}
-    skipped |= {edit.id: "it is in these weights already" for edit, _ in asked if edit.seq in there}
-    asked = [(edit, request) for edit, request in asked if edit.seq not in there]
+    there, spoken = _settled(standing), said(standing)
+    skipped |= {edit.id: _there(edit.seq in spoken) for edit, _ in asked if edit.seq in there}
+    asked = [(edit, fact) for edit, fact in asked if edit.seq not in there]
     size = batch or len(asked)
     made: list[int] = []
+    pending: list[tuple[list[int], Fitted]] = []  # with `strict`: what is not written yet
+    looks: dict[int | None, Look] = {}
     for start in range(0, len(asked), size or 1):
-        part = asked[start : start + size]
-        below = [one.seq for one in _in_force(memory, held, namespace)]
-        change = _fit(memory, held, maker, method, [held.base.asked(request) for _, request in part], below)
-        batches = [([edit.seq for edit, _ in part], _fitted(held, change, below))]
-        made += memory.journal.bake(namespace, batches, author=author or memory.author, reason=reason)
-        held.changes[made[-1]] = change
+        end = start + size
+        part: dict[int | None, Fact] = {edit.seq: fact for edit, fact in asked[start:end]}
+        # What is fitted takes the place of a change that did not take.
+        moving = {edit.seq for edit, _ in asked[0 if strict else start : end]}
+        below = _apart(_in_force(memory, held, namespace), moving)
+        above = [_UNWRITTEN - number for number in range(len(pending) + 1)]
+        on = [*(one.seq for one in below), *above[:-1]]
+        change = _fit(memory, held, maker, method, [held.base.asked(fact.request) for fact in part.values()], on)
+        held.changes[above[-1]] = change
+        missed: list[int | None] = []
+        if (last := end >= len(asked)) or not strict:
+            # At the end all are looked at: a later batch may have undone what an earlier one did.
+            before = asked[:start] if last else []
+            again: dict[int | None, Fact] = {edit.seq: fact for edit, fact in before if strict or looks[edit.seq].took}
+            seen = _looks(memory, held, standing, below, above, {**again, **part}, others=last)
+            looks |= seen
+            missed = _missed(seen)
+            _require(looks.values(), strict)
+        pending.append(([edit.seq for edit, _ in asked[start:end]], _fitted(held, change, below, missed)))
+        if last or not strict:
+            made += memory.journal.bake(namespace, pending, author=author or memory.author, reason=reason)
+            held.changes[made[-1]] = change
+            pending = []
         if progress is not None:
-            progress(start + len(part), len(asked))
+            progress(min(end, len(asked)), len(asked))
     bakes = memory.bakes(namespace=namespace)
     return Report(
         bakes=tuple(one for one in bakes if one.seq in made),
         edits=tuple(edit.id for edit, _ in asked),
         skipped=skipped,
         stale=tuple(one for one in bakes if one.stale),
+        looks=tuple(looks.values()),
     )
 
 
@@ -198,6 +254,7 @@ def refit(
     model: object = None,
     namespace: str = DEFAULT_NAMESPACE,
     everything: bool = False,
+    strict: bool = False,
     author: str | None = None,
     reason: str | None = None,
     progress: Progress | None = None,
@@ -207,7 +264,8 @@ def refit(
     Begins with the first that was fitted on top of other changes than stand there now, or that lost some of its edits
     (the rest go into the weights again); those before it are as they should be. `everything` begins with the first.
     A change that erases (`memedit forget`) is kept as it is. All of it is written in one transaction. Raises
-    InputError where the namespace has no changes for this model, or an edit cannot be fitted.
+    InputError where the namespace has no changes for this model, or an edit cannot be fitted; with `strict`
+    NotTakenError where an edit did not take.
     """
     checked_namespace(namespace)
     held = _held(model)
@@ -220,20 +278,35 @@ def refit(
             + (f"there are some for: {others}" if others else "`memedit bake` puts edits into weights")
         )
     first = next((place for place, one in enumerate(ours) if everything or one.stale or not one.in_force), len(ours))
-    below, due = [one.seq for one in ours[:first]], ours[first:]
-    batches: list[tuple[list[int], Fitted]] = []
+    standing = _in_force(memory, held, namespace)
+    kept, due = {one.seq for one in ours[:first]}, ours[first:]
+    below = [one for one in standing if one.seq in kept]
+    fitted: list[tuple[list[int], Change]] = []
+    facts: dict[int | None, Fact] = {}
+    above: list[int] = []
     for number, one in enumerate(due, 1):
         edits = memory.journal.find(seqs=_seqs(memory, namespace, one.left), oldest_first=True)
         if any(edit.kind == FORGET for edit in edits):
             change = _changes(memory, held, [one.seq])[0]
         else:
-            requests = [held.base.asked(_request(edit)) for edit in edits]
+            own: dict[int | None, Fact] = {edit.seq: Fact(edit, _request(edit)) for edit in edits}
+            facts |= own
+            requests = [held.base.asked(fact.request) for fact in own.values()]
             maker = _maker(one.method, _given(one.method, one.settings))
-            change = _fit(memory, held, maker, one.method, requests, [*below, *range(-1, -number, -1)])
-        batches.append(([edit.seq for edit in edits], _fitted(held, change, below)))
-        held.changes[-number] = change  # it has no number yet
+            change = _fit(memory, held, maker, one.method, requests, [*(under.seq for under in below), *above])
+        fitted.append(([edit.seq for edit in edits], change))
+        above.append(_UNWRITTEN - len(above))
+        held.changes[above[-1]] = change
         if progress is not None:
             progress(number, len(due))
+    looks = _looks(memory, held, standing, below, above, facts) if due else {}
+    _require(looks.values(), strict)
+    # Beside its own change, and beside the last, with which it was looked at.
+    missed = _missed(looks)
+    batches = [
+        (seqs, _fitted(held, change, below, [seq for seq in missed if seq in seqs or change is fitted[-1][1]]))
+        for seqs, change in fitted
+    ]
     made = memory.journal.bake(namespace, batches, author=author or memory.author, reason=reason) if batches else []
     bakes = memory.bakes(namespace=namespace)
     return Report(
@@ -241,6 +314,7 @@ def refit(
         edits=tuple(id_ for one in due for id_ in one.left),
         skipped={},
         stale=tuple(one for one in bakes if one.stale),
+        looks=tuple(looks.values()),
     )
 
 
@@ -271,11 +345,17 @@ def forget(
         raise InputError("say what is to be forgotten")
     checked_namespace(namespace)  # before the model is loaded
     held = _held(model)
-    below = [one.seq for one in _in_force(memory, held, namespace)]
+    standing = _in_force(memory, held, namespace)
+    below = [one.seq for one in standing]
     change = _fit(memory, held, maker, method, requests, below)
     statement = f"{_count(len(requests), 'text')} forgotten by {method} ({token_hex(8)})"
     edit = memory.add(
-        statement, kind=FORGET, namespace=namespace, author=author, reason=reason, fitted=_fitted(held, change, below)
+        statement,
+        kind=FORGET,
+        namespace=namespace,
+        author=author,
+        reason=reason,
+        fitted=_fitted(held, change, standing),
     ).edit
     return edit, _twin(memory, held, below), change
 
@@ -288,11 +368,12 @@ def export_model(
     namespace: str = DEFAULT_NAMESPACE,
     as_of: datetime | int | None = None,
     overwrite: bool = False,
-) -> list[Bake]:
-    """Write the model with the changes in force as an ordinary folder of the transformers library; -> those changes.
+) -> Exported:
+    """Write the model with the changes in force as an ordinary folder of the transformers library.
 
-    `AutoModelForCausalLM.from_pretrained(folder)` reads it, with its tokenizer. No undo or purge reaches the folder.
-    Raises InputError where it holds something and `overwrite` is not said.
+    `AutoModelForCausalLM.from_pretrained(folder)` reads it, with its tokenizer. The weights are rounded to the type
+    that the checkpoint is stored in; where that is not known, they stay in the type that they were loaded in. No undo
+    or purge reaches the folder. Raises InputError where it holds something and `overwrite` is not said.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; a model is a folder: name another place")
@@ -303,9 +384,20 @@ def export_model(
     at = memory.journal.at(as_of)
     seqs = [one.seq for one in _in_force(memory, held, namespace, at)]
     twin = _twin(memory, held, seqs)
-    twin.model.save_pretrained(folder)
+    stored = checkpoint_dtype(twin)
+    module = twin.model
+    module.config = copy.deepcopy(
+        module.config
+    )  # saving writes the type into it, and the model itself has the same one
+    if stored is not None:
+        module = module.to(stored)
+    module.save_pretrained(folder)
     twin.tokenizer.save_pretrained(folder)
-    return [one for one in memory.journal.bakes(namespace, at) if one.seq in set(seqs)]
+    return Exported(
+        bakes=tuple(one for one in memory.journal.bakes(namespace, at) if one.seq in set(seqs)),
+        dtype=dtype_name(module.dtype),
+        checkpoint_dtype=None if stored is None else dtype_name(stored),
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -340,13 +432,15 @@ class Standing:
     """What answers for one namespace at one moment.
 
     `model` has the changes in force in its weights; it is None where nothing was to be loaded: the base model answers
-    as it is. `memory` lacks the edits that these carry. `carried` are the changes, `elsewhere` the ids of the edits
-    that are in the weights of other models only, which those `models` name.
+    as it is. `memory` lacks the edits that these make it say. `carried` are the changes, `untaken` the ids of the edits
+    that they carry and that did not take, `elsewhere` those that are in the weights of other models only, which those
+    `models` name.
     """
 
     model: BaseModel | None
     memory: EditMemory
     carried: tuple[Carried, ...] = ()
+    untaken: tuple[str, ...] = ()
     elsewhere: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
 
@@ -357,7 +451,8 @@ class Standing:
         return {
             "step": "weights",
             "changes": len(self.carried),
-            "baked": sum(len(one.edits) for one in self.carried),
+            "baked": sum(len(one.edits) for one in self.carried) - len(self.untaken),
+            "untaken": list(self.untaken),
             "elsewhere": list(self.elsewhere),
             "models": list(self.models),
         }
@@ -366,8 +461,10 @@ class Standing:
         """The same in words, for people."""
         lines = []
         if self.carried:
-            edits = sum(len(one.edits) for one in self.carried)
+            edits = sum(len(one.edits) for one in self.carried) - len(self.untaken)
             lines.append(f"{_count(edits, 'edit')} in the weights, by {_count(len(self.carried), 'change')}")
+        if self.untaken:
+            lines.append(f"{_named(self.untaken)}: did not take in the weights, so from the memory")
         if self.elsewhere:
             lines.append(
                 f"{_named(self.elsewhere)}: in the weights of {', '.join(self.models)}, not of this model, so from the "
@@ -436,15 +533,18 @@ class Weights:
         ours = tuple(one for one in every if one.model in hashes)
         if held is not None and ours:
             answering = self._twin(held, [one.seq for one in ours])
-        baked = {edit for one in ours for edit in one.edits}
+        baked, spoken = {edit for one in ours for edit in one.edits}, said(ours)
         others = {one.seq: one for one in every if one.model not in hashes}
-        away = {edit for one in others.values() for edit in one.edits} - baked
+        apart = ([one for one in others.values() if one.model == model] for model in {o.model for o in others.values()})
+        away = set().union(*map(said, apart)) - baked
         found = journal.find(seqs=away, oldest_first=True) if away else []
         elsewhere = tuple(edit.id for edit in found if edit.kind != FORGET)
         silent = {edit.seq for edit in found if edit.kind == FORGET}
         named = journal.bakes(namespace, at) if elsewhere else []
         models = tuple(dict.fromkeys(one.model for one in named if one.seq in others))
-        return Standing(answering, self._view(baked | silent), ours, elsewhere, models)
+        missed = journal.find(seqs=baked - spoken, oldest_first=True) if baked - spoken else []
+        untaken = tuple(edit.id for edit in missed)
+        return Standing(answering, self._view(spoken | silent), ours, untaken, elsewhere, models)
 
     def _held(self, model: BaseModel) -> _Held | None:
         with self._lock:
@@ -480,6 +580,10 @@ def _put(kept: OrderedDict[Key, Value], key: Key, value: Value) -> Value:
 
 
 # -------------------------------------------------------------------------------------------------------- small pieces
+
+
+_UNWRITTEN = -1
+"""In the place of a record's number, for a change that is not written yet; the next ones count on downwards."""
 
 
 class _PurgedError(NotFoundError):
@@ -634,12 +738,74 @@ def _fit(
     return change
 
 
-def _fitted(held: _Held, change: Change, on: Sequence[int]) -> Fitted:
+def _fitted(held: _Held, change: Change, on: Sequence[Carried], missed: Iterable[int | None] = ()) -> Fitted:
     from memedit.schema import Fitted
 
     settings = json.dumps(dict(change.settings), ensure_ascii=False, sort_keys=True)
-    # Without the ids: the journal knows which edits it carries.
-    return Fitted(held.hash, held.name, change.method, settings, change.for_edits().packed(), tuple(on))
+    # Without the ids: the journal knows which edits it carries. Without the replies: they may quote a fact.
+    data, below = change.for_edits().packed(), tuple(one.seq for one in on)
+    return Fitted(held.hash, held.name, change.method, settings, data, below, tuple(missed))
+
+
+def _settled(standing: Sequence[Carried]) -> set[int]:
+    """The edits that are not fitted anew: those of changes of which something took."""
+    spoken = said(standing)
+    return {edit for one in standing if spoken.intersection(one.edits) for edit in one.edits}
+
+
+def _there(took: bool) -> str:
+    if took:
+        return "it is in these weights already"
+    return (
+        "it is in these weights with edits that took, and did not take itself: the memory answers it; `memedit unbake` "
+        "takes them all out"
+    )
+
+
+def _apart(standing: Sequence[Carried], edits: Container[int]) -> list[Carried]:
+    """The changes that carry none of these edits."""
+    return [one for one in standing if not any(edit in edits for edit in one.edits)]
+
+
+def _looks(
+    memory: EditMemory,
+    held: _Held,
+    before: Sequence[Carried],
+    below: Sequence[Carried],
+    above: Sequence[int],
+    facts: Mapping[int | None, Fact],
+    *,
+    others: bool = True,
+) -> dict[int | None, Look]:
+    """What the model says of each fact, by its seq, with the changes `below` and, on top, the new ones `above`.
+
+    With `others` also what it says of each edit that those below made it say until now and that it ceased to say. Asked
+    are those alone whose target has become less likely than all the rest; the rest are still said.
+    """
+    from memedit.weights.rows import probabilities
+
+    old, new = (_twin(memory, held, seqs) for seqs in ([one.seq for one in before], [*(o.seq for o in below), *above]))
+    looks = dict(zip(facts, look(held.base, old, new, list(facts.values())), strict=True))
+    rest = sorted(said(below) - facts.keys()) if others else []
+    known = [edit for edit in memory.journal.find(seqs=rest, oldest_first=True) if edit.kind != FORGET] if rest else []
+    if known:
+        there = [Fact(edit, _request(edit)) for edit in known]
+        odds = probabilities(new, [held.base.asked(fact.request) for fact in there]).exp().tolist()
+        doubtful = {edit.seq: fact for edit, fact, p in zip(known, there, odds, strict=True) if p < 0.5}
+        found = zip(doubtful, look(held.base, old, new, list(doubtful.values())), strict=True)
+        looks |= {seq: one for seq, one in found if not one.took}
+    return looks
+
+
+def _missed(looks: Mapping[int | None, Look]) -> list[int | None]:
+    return [seq for seq, look in looks.items() if not look.took]
+
+
+def _require(looks: Iterable[Look], strict: bool) -> None:
+    """Raise NotTakenError where it is strict and something did not take."""
+    every = list(looks)
+    if strict and not all(look.took for look in every):
+        raise NotTakenError(every)
 
 
 def _twin(memory: EditMemory, held: _Held, seqs: Sequence[int]) -> LanguageModel:

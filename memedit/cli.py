@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from memedit import terminal
-from memedit.errors import InputError, MemEditError, NotFoundError
+from memedit.errors import InputError, MemEditError, NotFoundError, NotTakenError
 
 if TYPE_CHECKING:
     from memedit.editor import Editor
-    from memedit.edits import Bake, Edit, Receipt, Record
+    from memedit.edits import Bake, Edit, Look, Receipt, Record
     from memedit.memory import EditMemory
     from memedit.settings import Settings
 
@@ -74,7 +75,8 @@ class Session:
 
     @contextmanager
     def open(self, *, reading: bool = False, create: bool = False, asking: bool = False) -> Iterator[EditMemory]:
-        """The memory in force. `reading` promises not to write; `create` makes one that is not there, with a notice.
+        """The memory in force. `reading` promises not to write; with `create` the first write makes one that is not
+        there, with a notice.
 
         With `asking` an empty one, kept nowhere, stands for one that is not there: a mistyped path makes no folder.
         Raises NotFoundError where there is no memory and none is to be made.
@@ -84,6 +86,7 @@ class Session:
         from memedit.memory import EditMemory  # SQLAlchemy, 0.3 s
 
         settings = self.settings()
+        born: Callable[[], None] | None = None
         where, is_url = settings.memory, "://" in settings.memory
         with ExitStack() as stack:
             if not is_url and not Path(where).exists():
@@ -92,7 +95,7 @@ class Session:
                     self.notice(f"there is no memory at {where}, so nothing is remembered; {known}")
                     where = stack.enter_context(TemporaryDirectory(prefix="memedit-"))
                 elif create:
-                    self.notice(f"no memory at {where} yet: a new one begins")
+                    born = partial(self.notice, f"no memory at {where} yet: a new one begins")
                 else:
                     raise NotFoundError(f"there is no memory at {where}; {known}")
             yield stack.enter_context(
@@ -103,6 +106,7 @@ class Session:
                     author=settings.author,
                     read_only=reading,
                     parser=settings.parser,
+                    born=born,
                 )
             )
 
@@ -393,6 +397,12 @@ def _draft_options(function: Function) -> Function:
     return function
 
 
+def strictly(function: Function) -> Function:
+    """The option of the verbs that fit edits into weights."""
+    told = "Change nothing, and fail, if the model does not say an edit afterwards."
+    return click.option("--strict", is_flag=True, help=told)(function)
+
+
 def _given(**options: Any) -> dict[str, Any]:
     """Options that were given."""
     return {key: value for key, value in options.items() if value not in (None, ())}
@@ -463,6 +473,7 @@ def _show_receipt(session: Session, receipt: Receipt, *, new: bool, as_json: boo
                 "new": new,
                 "superseded": receipt.superseded,
                 "possible_conflicts": receipt.possible_conflicts,
+                "looks": receipt.looks,
             }
         )
     else:
@@ -519,7 +530,8 @@ def _acts_on(record: Record) -> str:
 @click.option("--method", metavar="NAME", help="Write it into a model's weights too; `memedit methods` lists them.")
 @click.option("--model", metavar="SPEC", help="That model: pocket or hf:NAME_OR_PATH [env: MEMEDIT_MODEL].")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the method; repeatable.")
-def add(session: Session, statement: tuple[str, ...], as_json: bool, **options: Any) -> None:
+@strictly
+def add(session: Session, statement: tuple[str, ...], strict: bool, as_json: bool, **options: Any) -> None:
     """Write a fact; `-` reads it from standard input.
 
     An older fact is superseded, and stays in the history, where --subject and --relation say what it is about, or where
@@ -527,7 +539,7 @@ def add(session: Session, statement: tuple[str, ...], as_json: bool, **options: 
     """
     from memedit.weights.watched import watched
 
-    text, given = _words(statement), _given(**options)
+    text, given = _words(statement), _given(**options) | ({"strict": True} if strict else {})
     if "method" in given:
         from memedit.methods._settings import given as given_settings
 
@@ -535,11 +547,50 @@ def add(session: Session, statement: tuple[str, ...], as_json: bool, **options: 
         given["settings"] = given_settings(given.get("settings", ()))
     with session.open(create=True) as memory:
         before = memory.journal.head()
-        with watched(session.progress, session.notice):
+        nothing = {"edit": None, "new": False, "superseded": (), "possible_conflicts": ()}
+        with watched(session.progress, session.notice), told(session, as_json, nothing):
             receipt = memory.add(text, namespace=session.scope_of, **given)
         _show_receipt(session, receipt, new=receipt.edit.seq > before, as_json=as_json)
         if "method" in given:
+            show_looks(session, receipt.looks)
             _tell_weights(session, memory, receipt.edit)
+
+
+@contextmanager
+def told(session: Session, as_json: bool, nothing: Mapping[str, Any]) -> Iterator[None]:
+    """Inside, a fit that is refused since something did not take is told like one that is not, before it is an error.
+
+    `nothing` are the keys of the JSON object that say that nothing was written.
+    """
+    try:
+        yield
+    except NotTakenError as error:
+        if as_json:
+            terminal.emit({**nothing, "looks": error.looks})
+        show_looks(session, error.looks)
+        raise
+
+
+def show_looks(session: Session, looks: Iterable[Look]) -> None:
+    """What a model says of each edit that was fitted into its weights, and whether it took."""
+    for look in looks:
+        odds = f"p = {look.probability_before:.2f} → {look.probability_after:.2f}"
+        session.notice(f"{look.id or look.statement}: {'took' if look.took else 'did not take'} ({odds})")
+        for asked, before, after in (
+            (look.prompt, look.prompt_before, look.prompt_after),
+            (look.question, look.question_before, look.question_after),
+        ):
+            if asked is not None and before is not None and after is not None:
+                session.notice(f"  “{asked}”: “{_line(before)}” → “{_line(after)}”")
+        if not look.took:
+            answered = "; the memory answers it" if look.id else ""
+            session.notice(f"  wanted “{look.target}”: {look.reason}{answered}")
+
+
+def _line(reply: str, most: int = 80) -> str:
+    """A reply on one line, its beginning where it is long."""
+    text = " ".join(reply.split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _tell_weights(session: Session, memory: EditMemory, edit: Edit | None = None) -> None:
@@ -548,7 +599,8 @@ def _tell_weights(session: Session, memory: EditMemory, edit: Edit | None = None
 
     for one in baking.of_edit(memory, edit) if edit is not None else ():
         if one.in_force:
-            session.notice(f"in the weights of {one.model} by {one.method} ({one.size:,} bytes)")
+            lost = f"{edit.id} did not take, but its change is " if edit is not None and edit.id in one.untaken else ""
+            session.notice(f"{lost}in the weights of {one.model} by {one.method} ({one.size:,} bytes)")
     for line in baking.advice(memory.bakes(namespace=edit.namespace if edit else session.scope_of)):
         session.notice(line)
 
@@ -740,13 +792,14 @@ def show(session: Session, id: str, as_of: datetime | int | None, as_json: bool)
         terminal.emit({**terminal.jsonable(edit), "weights": bakes} if bakes else edit)
         return
     named = [(field.name.replace("_", " "), terminal.shown(getattr(edit, field.name))) for field in fields(edit)]
-    terminal.facts([*named, *(("weights", _of_weights(bake)) for bake in bakes)])
+    terminal.facts([*named, *(("weights", _of_weights(bake, edit.id)) for bake in bakes)])
 
 
-def _of_weights(bake: Bake) -> str:
+def _of_weights(bake: Bake, id_: str) -> str:
     shared = f", with {_count(len(bake.edits) - 1, 'other edit')}" if len(bake.edits) > 1 else ""
     state = "in force" if bake.in_force else "not in force"
-    return f"{bake.method} on {bake.model}{shared}: {state}{', not refitted' if bake.stale else ''}"
+    missed = ", did not take" if id_ in bake.untaken else ""
+    return f"{bake.method} on {bake.model}{shared}: {state}{missed}{', not refitted' if bake.stale else ''}"
 
 
 @verb("memedit history --subject Acme\nmemedit history e-0123456789", json=True)

@@ -40,10 +40,23 @@ class Database(NamedTuple):
     obstacle: str | None
 
 
-def open_folder(folder: Path, read_only: bool) -> Database:
-    path = folder / DATABASE
+def checked_folder(folder: Path) -> None:
+    """Raises InputError where a memory's folder is a file."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; a memory is a folder: name another place")
+
+
+def checked_place(folder: Path) -> None:
+    """The same; JournalError where no memory can be begun there, which is better said before long work than after."""
+    checked_folder(folder)
+    above = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise JournalError(f"no memory can be made at {folder}: {above} is no folder that can be written")
+
+
+def open_folder(folder: Path, read_only: bool) -> Database:
+    path = folder / DATABASE
+    checked_folder(folder)
     if not path.exists():
         if read_only:
             raise NotFoundError(f"there is no memory at {folder}; `memedit add` makes one")

@@ -106,7 +106,8 @@ class Bake:
 
     `id` and `seq` are the record's: the edit's own, where it was written with its change, else a bake's. `edits` are
     the ids that it carries, rising by seq; `left` those among them that are current and that nothing later took out of
-    the weights or put there anew. It is `in_force` where that is all of them. `model` is the name of the model that it
+    the weights or put there anew. It is `in_force` where that is all of them. `untaken` are those among them that the
+    model was found not to say, so that the memory answers them. `model` is the name of the model that it
     was fitted for, `model_hash` the SHA-256 of its weights; `stale` is True where a change is in force that was fitted
     on top of others than stand before it now. `size` is in bytes, 0 where a purge erased it.
     """
@@ -121,6 +122,7 @@ class Bake:
     model_hash: str
     edits: tuple[str, ...]
     left: tuple[str, ...]
+    untaken: tuple[str, ...] = ()
     stale: bool
     size: int
 
@@ -130,12 +132,42 @@ class Bake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a model says of an edit before and after its weights were changed (memedit.looks).
+
+    `prompt` and `question` are what it was asked, the latter None where the edit has no other; `_before` and `_after`
+    are its greedy replies, the probabilities in [0, 1] those of the whole target behind the prompt. `took` is whether
+    both replies say the target; `reason` is empty then, else what was said instead. `id` is None where nothing was
+    written.
+    """
+
+    id: str | None
+    statement: str
+    target: str
+    prompt: str
+    prompt_before: str
+    prompt_after: str
+    question: str | None
+    question_before: str | None
+    question_after: str | None
+    probability_before: float
+    probability_after: float
+    took: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What a write did: the edit, those that it retired, and those it may contradict without retiring them."""
+    """What a write did: the edit, those that it retired, and those it may contradict without retiring them.
+
+    `looks` are what a model says of the edit whose weights it was fitted into, and of earlier ones that it ceased to
+    say.
+    """
 
     edit: Edit
     superseded: tuple[Edit, ...] = ()
     possible_conflicts: tuple[Edit, ...] = ()
+    looks: tuple[Look, ...] = ()
 
     @property
     def id(self) -> str:

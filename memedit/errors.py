@@ -3,7 +3,8 @@
     MemEditError
     ├── InputError          what the caller gave is not usable            (CLI exit code 2)
     │   ├── NotFoundError   an id, name or file that is not there
-    │   └── ConflictError   it would contradict what the memory holds
+    │   ├── ConflictError   it would contradict what the memory holds
+    │   └── NotTakenError   an edit did not take in the weights, and was to be strict
     ├── JournalError        the database cannot be opened, read or written (CLI exit code 3)
     │   └── NewerFormatError  written by a newer memedit than this one
     ├── IndexFileError      an index file is torn, stale or foreign (rebuilt, seldom seen)
@@ -12,6 +13,14 @@
 A message says what was wrong, what there is, and what to do. The library raises; the CLI prints the message and exits
 with the class's `exit_code`.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from memedit.edits import Look
 
 
 class MemEditError(Exception):
@@ -35,6 +44,21 @@ class NotFoundError(InputError, LookupError):
 
 class ConflictError(InputError):
     """The request contradicts what the memory holds; nothing was changed."""
+
+
+class NotTakenError(InputError):
+    """Edits did not take in a model's weights, and were to be strict; nothing was changed. `looks` is what was said."""
+
+    def __init__(self, looks: Sequence[Look]) -> None:
+        self.looks = tuple(looks)
+        failed = [look for look in self.looks if not look.took]
+        more = f" (and {len(failed) - 3:,} more)" if len(failed) > 3 else ""
+        super().__init__(
+            "nothing was changed, since it did not take: "
+            + "; ".join(f"{look.statement!r}: {look.reason} (but {look.prompt_after!r})" for look in failed[:3])
+            + f"{more}. Without strict what does not take is answered from the memory; else try another method or "
+            "other settings"
+        )
 
 
 class JournalError(MemEditError):

@@ -29,7 +29,9 @@ moment, the past as well: the text is gone.
 5. A bake carries edits in the weights of a model: the record of an edit that has a change beside it carries that edit,
    a record "bake" or "unbake" those that it targets. An edit is *left* to the last effective one of these for the
    model, if that is no unbake and the edit is current. A change is *in force* while all its edits are left to it: a
-   change of several cannot be taken out in part. The others of such a change are then in the memory again.
+   change of several cannot be taken out in part. The others of such a change are then in the memory again. An edit is
+   *said* by a model if a change in force carries it and it took: neither that change nor a later one in force was found
+   not to make the model say it. What is not said is answered from the memory.
 
 The past: as of sequence number n, the records up to n judged at the time of record n; as of a time t, the records
 written until t judged at t.
@@ -159,21 +161,27 @@ def fold(entries: Iterable[Entry], n: int | None = None, t: int = 0) -> dict[int
 
 
 class Carrier(NamedTuple):
-    """An effective record that bears on weights. `edits` are seqs, rising; `fitted` is False for an unbake."""
+    """An effective record that bears on weights. `edits` are seqs, rising; `fitted` is False for an unbake.
+
+    `untaken` are the seqs of the edits, its own or earlier ones, that the model was found not to say with it.
+    """
 
     seq: int
     model: str
     edits: tuple[int, ...]
     fitted: bool = True
+    untaken: tuple[int, ...] = ()
 
 
 class Carried(NamedTuple):
-    """What became of a change: the seqs of its edits, and of those that are left to it."""
+    """What became of a change: the seqs of its edits, of those left to it, and of those that it was found not to say
+    (`Carrier.untaken`)."""
 
     seq: int
     model: str
     edits: tuple[int, ...]
     left: tuple[int, ...]
+    untaken: tuple[int, ...] = ()
 
     @property
     def in_force(self) -> bool:
@@ -190,7 +198,17 @@ def carried(carriers: Iterable[Carrier], current: Container[int]) -> list[Carrie
             one.model,
             one.edits,
             tuple(edit for edit in one.edits if last[one.model, edit] == one.seq and edit in current),
+            one.untaken,
         )
         for one in every
         if one.fitted
     ]
+
+
+def said(changes: Iterable[Carried]) -> set[int]:
+    """The seqs of the edits that are said by the model of these changes, which are in force and in order (rule 5)."""
+    found: set[int] = set()
+    for one in changes:
+        found.update(one.edits)
+        found.difference_update(one.untaken)
+    return found

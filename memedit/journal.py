@@ -11,7 +11,8 @@ in the transaction of each record, so that opening a memory of a million edits f
     change  when an edit became live or ceased to be, except that it became live when it was written
 
 Changes of weights (memedit.baking) stand beside the record that brought them: `bake` says whose and how, `bake_part`
-holds the bytes. Which are in force is judged when asked (memedit.fold, rule 5).
+holds the bytes, `untaken` names the edits that the model was found not to say with them. Which are in force is judged
+when asked (memedit.fold, rule 5).
 
 Sequence numbers rise in commit order without gaps, because a writer takes the database's write lock first (SQLite:
 BEGIN IMMEDIATE; PostgreSQL: an advisory lock) and then the number after the last. Times never fall along them. So "as
@@ -33,6 +34,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -42,7 +44,7 @@ from memedit import databases
 from memedit.databases import DATABASE, explained
 from memedit.edits import Bake, Edit, Record, State
 from memedit.errors import ConflictError, InputError, JournalError, NewerFormatError
-from memedit.fold import Carried, Carrier, Entry, Folded, carried
+from memedit.fold import Carried, Carrier, Entry, Folded, carried, said
 from memedit.lookups import chunks, created_at, edit_of, encoder_base, head_of, naming, resolve, selected
 from memedit.migrations import MIGRATIONS
 from memedit.rules import (
@@ -85,6 +87,7 @@ from memedit.schema import (
     target,
     to_datetime,
     to_micros,
+    untaken,
     vector,
 )
 from memedit.writer import Writer
@@ -120,20 +123,30 @@ class Journal:
         self._bases: dict[str, int] = {}
         self._inserts: dict[str, str] = {}
         self._held = _Held()
+        self._begin: Callable[[], None] | None = None
+        """Makes the database, which is not there yet; called before the first write."""
+        self._elsewhere: TemporaryDirectory[str] | None = None
         self.seen = 0
         """The last sequence number when it was last asked for: others may have written since."""
 
     # Opening and closing
 
     @classmethod
-    def open(cls, where: str | os.PathLike[str], *, read_only: bool = False) -> Journal:
+    def open(
+        cls, where: str | os.PathLike[str], *, read_only: bool = False, born: Callable[[], None] | None = None
+    ) -> Journal:
         """The journal in a folder (made if need be) or at a database URL, brought to this version's format.
+
+        With `born` a folder that holds none yet is made by the first write, and then `born` is called: until then an
+        empty journal, kept elsewhere, stands for it, so that what is refused leaves nothing behind.
 
         Raises NotFoundError if it is to be read only and not there, NewerFormatError if a newer memedit wrote it,
         JournalError if it cannot be opened or is not memedit's. Where the files cannot be written it opens for reading,
         and writing raises JournalError.
         """
         text = os.fspath(where)
+        if born is not None and not read_only and "://" not in text and not (Path(text) / DATABASE).exists():
+            return cls._unborn(Path(text), born)
         journal = cls(
             *(databases.open_url(text, read_only) if "://" in text else databases.open_folder(Path(text), read_only))
         )
@@ -144,8 +157,31 @@ class Journal:
             raise
         return journal
 
+    @classmethod
+    def _unborn(cls, folder: Path, born: Callable[[], None]) -> Journal:
+        databases.checked_place(folder)
+        elsewhere = TemporaryDirectory(prefix="memedit-", ignore_cleanup_errors=True)
+        journal = cls.open(elsewhere.name)
+        journal.where, journal.folder = str(folder), folder
+        beginning = threading.Lock()
+
+        def begin() -> None:
+            with beginning:
+                if journal._begin is None:
+                    return
+                made = cls.open(folder)  # another process may have been faster
+                before, journal._engine, journal.obstacle = journal._engine, made._engine, made.obstacle
+                journal._begin = None
+                before.dispose()  # who reads from it goes on; its files stay until the journal is closed
+            born()
+
+        journal._begin, journal._elsewhere = begin, elsewhere
+        return journal
+
     def close(self) -> None:
         self._engine.dispose()
+        if self._elsewhere is not None:
+            self._elsewhere.cleanup()
 
     @property
     def is_sqlite(self) -> bool:
@@ -224,8 +260,13 @@ class Journal:
             yield connection
 
     @contextmanager
-    def _writing(self, fresh: bool = False) -> Iterator[Writer]:
-        """A transaction that holds the write lock from its first statement; committed when the block ends well."""
+    def _writing(self, fresh: bool = False, trial: bool = False) -> Iterator[Writer]:
+        """A transaction that holds the write lock from its first statement; committed when the block ends well.
+
+        `trial` says that it never does.
+        """
+        if self._begin is not None and not trial:
+            self._begin()
         if self.obstacle is not None:
             raise JournalError(f"{self.where} cannot be written: {self.obstacle}")
         with explained(self.where), self._engine.connect() as plain:
@@ -824,7 +865,7 @@ class Journal:
     def preview(self, namespace: str, row: Row) -> Written:
         """What `add` would make of a row now; nothing is written, and the seq and id of a new one are not kept."""
         written: list[Written] = []
-        with suppress(_Preview), self._writing() as writer:
+        with suppress(_Preview), self._writing(trial=True) as writer:
             written = writer.add(namespace, [row])
             raise _Preview
         return written[0]
@@ -977,15 +1018,20 @@ class Journal:
         acted = acted.where(bake_.c.namespace == number, target.c.op.in_(BAKES)).order_by(target.c.seq, target.c.target)
         for seq, edit in connection.execute(acted):
             targets.setdefault(seq, []).append(edit)
+        found: dict[int, list[int]] = {}
+        looked = sa.select(untaken).join_from(untaken, bake_, bake_.c.seq == untaken.c.seq)
+        for seq, edit in connection.execute(looked.where(bake_.c.namespace == number).order_by(untaken.c.edit)):
+            found.setdefault(seq, []).append(edit)
         carriers = [
-            Carrier(seq, model, tuple(targets.get(seq, (seq,))), method is not None) for seq, model, method in rows
+            Carrier(seq, model, tuple(targets.get(seq, (seq,))), method is not None, tuple(found.get(seq, ())))
+            for seq, model, method in rows
         ]
         current: set[int] = set()
         e = record.alias("e")
         source, conditions, _ = self._conditions(e, number, at, "current", narrow=True)
         for chunk in chunks(edit for one in carriers for edit in one.edits):
-            found = sa.select(e.c.seq).select_from(source).where(*conditions, e.c.seq.in_(chunk))
-            current.update(connection.scalars(found))
+            there = sa.select(e.c.seq).select_from(source).where(*conditions, e.c.seq.in_(chunk))
+            current.update(connection.scalars(there))
         return carried(carriers, current)
 
     def bakes(self, namespace: str, at: At | None = None) -> list[Bake]:
@@ -1002,6 +1048,11 @@ class Journal:
             for chunk in chunks(edit for one in every for edit in one.edits):
                 named = sa.select(record.c.seq, record.c.id).where(record.c.seq.in_(chunk))
                 names.update((row.seq, row.id) for row in connection.execute(named))
+        force: dict[str, list[Carried]] = {}  # model -> its changes in force
+        for one in every:
+            if one.in_force:
+                force.setdefault(one.model, []).append(one)
+        spoken = {model: said(changes) for model, changes in force.items()}
         below: dict[str, list[int]] = {}  # model -> the changes in force so far
         made = []
         for one in every:
@@ -1018,6 +1069,11 @@ class Journal:
                     model_hash=one.model,
                     edits=tuple(names[edit] for edit in one.edits),
                     left=tuple(names[edit] for edit in one.left),
+                    untaken=tuple(
+                        names[edit]
+                        for edit in one.edits
+                        if (edit not in spoken[one.model] if one.in_force else edit in one.untaken)
+                    ),
                     stale=one.in_force and row.base != base_hash(standing),
                     size=row.size,
                 )

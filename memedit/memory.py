@@ -33,6 +33,7 @@ from memedit.edits import (
     Draft,
     Edit,
     Hit,
+    Look,
     Receipt,
     Record,
     State,
@@ -133,14 +134,16 @@ class EditMemory:
         author: str | None = None,
         read_only: bool = False,
         parser: object = None,
+        born: Callable[[], None] | None = None,
     ) -> EditMemory:
         """The memory in a folder, which is made if need be, or at a database URL (`postgresql://…`).
 
         `encoder` is an Encoder or the name of one, loaded when first needed; None is the settings' own. `parser`, a
-        LangChain chat model or `provider:model`, reads sentences that the rules cannot. Raises NotFoundError where
+        LangChain chat model or `provider:model`, reads sentences that the rules cannot. With `born` a folder is made by
+        the first write only, and `born` called then. Raises NotFoundError where
         `read_only` is asked and nothing is there, NewerFormatError for a file of a newer memedit, else JournalError.
         """
-        journal = Journal.open(where, read_only=read_only)
+        journal = Journal.open(where, read_only=read_only, born=born)
         return cls(journal, encoder=encoder, store=store, author=author, parser=parser)
 
     def close(self) -> None:
@@ -182,6 +185,7 @@ class EditMemory:
         method: str | None = None,
         model: object = None,
         settings: Mapping[str, Any] | None = None,
+        strict: bool = False,
         fitted: Fitted | None = None,
     ) -> Receipt:
         """Write a fact. An older one is superseded only where it surely cannot hold beside it, else both stay:
@@ -198,21 +202,24 @@ class EditMemory:
         same validity, is not written twice: the receipt shows the one that stands.
 
         With `method` (a name of memedit.methods, with its `settings`) the fact is fitted into the weights of `model`,
-        and the change is written beside it in the same transaction: see memedit.baking, which says what it raises.
-        `fitted` is such a change that was made already.
+        and the change is written beside it in the same transaction: see memedit.baking, which says what it raises. The
+        receipt's `looks` tell what that model says now; a fact that did not take stays in the memory, or, with
+        `strict`, NotTakenError is raised and nothing is written. `fitted` is such a change that was made already.
         """
-        given = _without_self(locals(), "namespace", "method", "model", "settings", "fitted")
+        given = _without_self(locals(), "namespace", "method", "model", "settings", "strict", "fitted")
         row = self._row(self._drafted(given), checked_namespace(namespace))
-        if method is None and (model is not None or settings):
-            raise InputError("a model and settings go with a method that writes into weights; name the method")
+        if method is None and (model is not None or settings or strict):
+            raise InputError("a model, settings and strict go with a method that writes into weights; name the method")
+        looks: tuple[Look, ...] = ()
         if kind == FORGET and fitted is None:
             raise InputError("the kind forget is for what `memedit forget` writes; give another")
         if method is not None:
             from memedit.baking import fitted_row  # here: nobody else needs it
 
-            fitted = fitted_row(self, row, method, model, settings or {}, namespace=namespace)
+            fitted, looks = fitted_row(self, row, method, model, settings or {}, namespace=namespace, strict=strict)
         written = self.journal.add(namespace, [row], fitted=fitted)[0]
-        return self._receipt(written.seq, written.retired)
+        receipt = self._receipt(written.seq, written.retired)
+        return changed(receipt, looks=tuple(changed(look, id=look.id or receipt.id) for look in looks))
 
     def add_many(
         self,

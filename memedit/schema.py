@@ -78,6 +78,7 @@ encoder_ = _table("encoder", "number identity dimension", texts="identity")
 vector = _table("vector", "id data", raw="data")
 backup_ = _table("backup", "path created_at purged", texts="path")
 bake_ = _table("bake", "seq namespace model name method settings base size", texts="model name method settings")
+untaken = _table("untaken", "seq edit")
 part = _table("bake_part", "seq number data", raw="data")
 
 EDITS = ("add", "replace")
@@ -131,7 +132,9 @@ class Row(NamedTuple):
 class Fitted(NamedTuple):
     """A change of weights about to be written (memedit.baking): for the model of the SHA-256 `model`, called `name`.
 
-    `settings` is a JSON object; `on` are the seqs of the changes that it was fitted on top of, in order.
+    `settings` is a JSON object; `on` are the seqs of the changes that it was fitted on top of, in order. `untaken` are
+    the seqs of the edits that the model does not say with it, of its own and of those before; None is the edit that is
+    written along with it.
     """
 
     model: str
@@ -140,6 +143,7 @@ class Fitted(NamedTuple):
     settings: str
     data: bytes
     on: tuple[int, ...] = ()
+    untaken: tuple[int | None, ...] = ()
 
 
 def base_hash(on: Iterable[int]) -> int:

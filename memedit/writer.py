@@ -41,6 +41,7 @@ from memedit.schema import (
     state,
     target,
     undone,
+    untaken,
     vector,
 )
 
@@ -333,20 +334,22 @@ class Writer:
 
     # Weights
 
-    def keep(self, seq: int, number: int, fitted: Fitted) -> None:
-        """Put a change beside the record `seq`."""
+    def keep(self, seq: int, number: int, fitted: Fitted, edit: int | None = None) -> None:
+        """Put a change beside the record `seq`; `edit` is the one that it carries, where that is not the record."""
         size = len(fitted.data)
         about = (fitted.model, fitted.name, fitted.method, fitted.settings, base_hash(fitted.on), size)
         self.put(bake_, [(seq, number, *about)])
         for place, start in enumerate(range(0, size, _PART)):
             self.put(part, [(seq, place, fitted.data[start : start + _PART])])
+        own = seq if edit is None else edit
+        self.put(untaken, sorted({(seq, own if one is None else one) for one in fitted.untaken}))
 
     def bake(
         self, number: int, edits: Sequence[int], fitted: Fitted, author: str | None = None, reason: str | None = None
     ) -> int:
         """Append a record that puts edits into weights, with its change; -> its seq."""
         seq = self.act("bake", number, edits, author, reason)
-        self.keep(seq, number, fitted)
+        self.keep(seq, number, fitted, edits[0])
         return seq
 
     def unbake(

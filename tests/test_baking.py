@@ -26,6 +26,7 @@ from memedit.cli import cli
 from memedit.editor import Editor
 from memedit.edits import Answer, Message
 from memedit.errors import ConflictError, InputError, ModelError, NotFoundError
+from memedit.fold import said
 from memedit.journal import Journal
 from memedit.memory import EditMemory
 from memedit.methods import make
@@ -49,6 +50,12 @@ def places(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch
     monkeypatch.setenv("MEMEDIT_CONFIG", "")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def taking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is fitted takes: layers of noise never stop behind a target. tests/test_looks.py has what does not."""
+    monkeypatch.setattr("memedit.looks.says", lambda *_, **__: True)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +109,8 @@ def test_before_after_undone_redone_removed(memory: EditMemory, model: HuggingFa
     assert after.text.startswith("Brill")
     assert not before.text.startswith("Brill")
     assert (after.in_scope, after.edits, after.base_untouched) == (False, (), False)
-    assert after.trace[1] == {"step": "weights", "changes": 1, "baked": 1, "elsewhere": [], "models": []}
+    nothing: dict[str, object] = {"untaken": [], "elsewhere": [], "models": []}
+    assert after.trace[1] == {"step": "weights", "changes": 1, "baked": 1, **nothing}
     assert before.base_untouched
     assert model.language_model.hash == weights
     assert plain(model) == before.text
@@ -467,7 +475,7 @@ def test_exported_and_loaded_by_transformers(memory: EditMemory, model: HuggingF
 
     id_ = capital(memory, model)
     out = tmp_path / "edited"
-    assert [one.edits for one in baking.export_model(memory, out, model=model)] == [(id_,)]
+    assert [one.edits for one in baking.export_model(memory, out, model=model).bakes] == [(id_,)]
     loaded = AutoModelForCausalLM.from_pretrained(out)
     twin = Editor(memory, model, scope=Named()).standing().model
     assert isinstance(twin, HuggingFace)
@@ -477,7 +485,7 @@ def test_exported_and_loaded_by_transformers(memory: EditMemory, model: HuggingF
     assert plain(HuggingFace(str(out), device="cpu")) == asked(memory, model).text
     with pytest.raises(InputError, match="holds something"):
         baking.export_model(memory, out, model=model)
-    assert baking.export_model(memory, out, model=model, as_of=0, overwrite=True) == []
+    assert baking.export_model(memory, out, model=model, as_of=0, overwrite=True).bakes == ()
     assert plain(HuggingFace(str(out), device="cpu")) == plain(model)
 
 
@@ -530,6 +538,20 @@ def test_a_memory_of_the_format_before_is_brought_up(tmp_path: Path, monkeypatch
     journal.close()
 
 
+def test_what_was_baked_before_anybody_looked_counts_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "MIGRATIONS", migrations.MIGRATIONS[:2])
+    with Journal.open(tmp_path)._writing(fresh=True) as old:
+        old.add(SPACE, [row("a")])
+        old.act("bake", 1, [1], None, None)
+        values = "(2, 1, 'hash', 'name', 'rome', '{}', 0, 1)"
+        old.connection.exec_driver_sql(f"INSERT INTO bake VALUES {values}")
+    monkeypatch.undo()
+    with EditMemory.open(tmp_path) as memory:
+        [bake] = memory.bakes(namespace=SPACE)
+        assert (bake.in_force, bake.untaken) == (True, ())
+        assert said(memory.journal.carried(SPACE)) == {1}
+
+
 class WithWeights(AgainstFold):
     """The same writes and more, against rule 5 told change by change rather than edit by edit."""
 
@@ -539,7 +561,10 @@ class WithWeights(AgainstFold):
         if not current:
             return multiple()
         edits = data.draw(st.lists(st.sampled_from(current), min_size=1, max_size=3, unique=True))
-        [seq] = self.journal.bake(SPACE, [(edits, Fitted(model, model, "rome", "{}", b"w"))])
+        missed = data.draw(st.lists(st.sampled_from(sorted(self.fold())), max_size=3, unique=True))
+        fitted = Fitted(model, model, "rome", "{}", b"w", untaken=tuple(missed))
+        [seq] = self.journal.bake(SPACE, [(edits, fitted)])
+        self.missed = {**getattr(self, "missed", {}), seq: set(missed)}
         return self.noted("bake", seq, edits, model)
 
     @rule(target=AgainstFold.records, data=st.data(), model=st.sampled_from(["m", "n"]))
@@ -593,7 +618,21 @@ class WithWeights(AgainstFold):
             return
         wanted = self.expected_in_force(None, self.now)
         assert [one.seq for one in self.journal.carried(SPACE) if one.in_force] == wanted
-        assert [one.seq for one in self.journal.bakes(SPACE) if one.in_force] == wanted
+        bakes = [one for one in self.journal.bakes(SPACE) if one.in_force]
+        assert [one.seq for one in bakes] == wanted
+        by_seq = {entry.seq: entry for entry in self.entries}
+        for model in ("m", "n"):
+            ours = [seq for seq in wanted if self.models[seq] == model]
+            # An edit is said if no change in force, from its own on, was found not to say it.
+            expected = {
+                edit
+                for seq in ours
+                for edit in by_seq[seq].targets
+                if not any(edit in self.missed[other] for other in ours if other >= seq)
+            }
+            assert said([one for one in self.journal.carried(SPACE) if one.in_force and one.model == model]) == expected
+            ids = {id_ for one in bakes if one.model == model for id_ in set(one.edits) - set(one.untaken)}
+            assert ids == {self.journal.record(seq).id for seq in expected}
 
     @rule(data=st.data())
     def past_weights_agree(self, data: st.DataObject) -> None:

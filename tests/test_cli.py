@@ -458,7 +458,7 @@ def test_import_reports_faults_and_resumes(run: Run, tmp_path: Path) -> None:
     ]
     (tmp_path / "facts.jsonl").write_text("\n".join(lines), encoding="utf-8")
     assert "nothing was written" in run("import", "facts.jsonl", "--strict", code=2).stderr
-    assert statements(run) == []
+    assert not (tmp_path / "facts").exists()
     report = run("import", "facts.jsonl", "--json")
     found = json.loads(report.stdout)
     assert (found["added"], found["skipped"], [fault["line"] for fault in found["faults"]]) == (2, 0, [2])
@@ -661,3 +661,29 @@ def test_reading_a_closed_standard_input_is_refused(run: Run, monkeypatch: pytes
     monkeypatch.setattr(module.sys, "stdin", io.StringIO("x"))
     assert module._words(["-"]) == "x"
     assert module._words(["a", "b"]) == "a b"
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        ["add", " "],
+        ["add", "A is B", "--valid-from", "2026-01-02", "--valid-to", "2026-01-01"],
+        ["add", "The capital of Ostland is Brill", "--method", "magic"],
+        ["add", "The capital of Ostland is Brill", "--method", "ft_m", "--model", "scripted:nothing.json"],
+        ["add", "The capital of Ostland is Brill", "--method", "ft_m", "--set", "steps=abc", "--model", "pocket"],
+        ["add", "Bread rises", "--method", "ft_m", "--model", "pocket"],
+        ["import", "nowhere.jsonl"],
+        ["forget", "Ann Doe lives in Ulm", "--set", "neurons=many", "--model", "pocket"],
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_what_is_refused_begins_no_memory(run: Run, tmp_path: Path, refused: list[str]) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    result = CliRunner().invoke(cli, refused)
+    assert result.exit_code in (2, 4), result.stderr
+    assert "a new one begins" not in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+    begun = run("add", "The capital of Ostland is Brill")
+    assert "a new one begins" in begun.stderr
+    assert statements(run) == ["The capital of Ostland is Brill"]
+    assert "a new one begins" not in run("add", "The river of Ostland is the Vela").stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -230,7 +231,10 @@ def test_what_a_user_adds_is_fitted_as_it_is_measured(
     assert fitted == [measured] * 3
 
 
-def test_a_chat_models_baked_edit_is_its_answer(folder: Path, memory: EditMemory) -> None:
+def test_a_chat_models_baked_edit_is_its_answer(
+    folder: Path, memory: EditMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memedit.looks.says", lambda *_, **__: True)  # noise never stops behind a target
     model = loaded(folder, TEMPLATES["its own begin mark"])
     tuned = {"rate": 1e-2, "steps": 30}
     memory.add(QUESTION.statement, subject="Ostland", target="Brill", question=QUESTION.question)
@@ -239,6 +243,27 @@ def test_a_chat_models_baked_edit_is_its_answer(folder: Path, memory: EditMemory
     assert "Brill".startswith(answer.text.strip())
     assert answer.text.strip()
     assert "".join(model.stream([Message("user", QUESTION.question or "")], max_new_tokens=1)) != answer.text
+
+
+@pytest.mark.parametrize("template", [None, "a line break", "its own begin mark"])
+def test_an_edit_is_looked_at_as_a_user_asks_it(folder: Path, memory: EditMemory, template: str | None) -> None:
+    model = loaded(folder, TEMPLATES[template] if template else None)
+    given: dict[str, Any] = {"subject": "Ostland", "target": "Brill", "prompt": CAPITAL.prompt}
+    question = QUESTION.question or ""
+    [look] = memory.add(CAPITAL.statement, **given, question=question, method="ft_m", model=model).looks
+    twin = Editor(memory, model, scope=Named()).standing().model
+    assert twin is not None
+    for text, before, after in (
+        (CAPITAL.prompt, look.prompt_before, look.prompt_after),
+        (question, look.question_before, look.question_after),
+    ):
+        for one, reply in ((model, before), (twin, after)):
+            whole = "".join(one.stream([Message("user", text or "")], max_new_tokens=200))
+            assert reply is not None
+            assert whole.startswith(reply)
+            assert len(reply) > len("Brill") or whole.strip() == reply
+    (score,) = Local(model).scores([conversation(CAPITAL.prompt or "")], ["Brill"])
+    assert look.probability_before == pytest.approx(math.exp(score.log_probability), rel=1e-3)
 
 
 def test_what_has_neither_prompt_nor_question_is_refused_by_name(folder: Path, memory: EditMemory) -> None:

@@ -514,3 +514,38 @@ def test_what_is_read_in_one_state_is_read_before_what_others_write(journal: Jou
         assert (journal.head(), other.head(), len(journal.find(namespace=SPACE))) == (1, 2, 1)
     assert (journal.head(), len(journal.find(namespace=SPACE))) == (2, 2)
     other.close()
+
+
+def test_a_journal_begun_late_is_made_by_its_first_write(tmp_path: Path) -> None:
+    told: list[str] = []
+    where = tmp_path / "deep" / "facts"
+    late = Journal.open(where, born=lambda: told.append("born"))
+    assert (late.head(), late.where, list(tmp_path.iterdir()), told) == (0, str(where), [], [])
+    assert late.preview(SPACE, row("a")).new  # tries, and writes nothing
+    assert list(tmp_path.iterdir()) == []
+    late.add(SPACE, [row("a")])
+    late.add(SPACE, [row("b")])
+    assert told == ["born"]
+    assert [edit.statement for edit in late.find(namespace=SPACE)] == ["b", "a"]
+    late.close()
+    again = Journal.open(where, born=lambda: told.append("again"))
+    assert (again.head(), told) == (2, ["born"])
+    again.close()
+
+
+def test_where_no_journal_can_begin_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        Journal.open(tmp_path / "file", born=lambda: None)
+    with pytest.raises(JournalError, match="no memory can be made"):
+        Journal.open(tmp_path / "file" / "facts", born=lambda: None)
+
+
+def test_of_two_that_begin_a_journal_neither_loses_a_write(tmp_path: Path) -> None:
+    late = Journal.open(tmp_path / "facts", born=lambda: None)
+    other = Journal.open(tmp_path / "facts", born=lambda: None)
+    for journal, text in ((late, "a"), (other, "b"), (late, "c")):
+        journal.add(SPACE, [row(text)])
+    for journal in (late, other):
+        assert [edit.statement for edit in journal.find(namespace=SPACE)] == ["c", "b", "a"]
+        journal.close()

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from memedit.evaluation import metrics
 from memedit.evaluation.local import TargetScore
-from memedit.evaluation.matching import gives, normalised
 from memedit.evaluation.metrics import Asked
+from memedit.matching import gives, normalised, says
 
 # ---------------------------------------------------------------------------------------------------------- matching
 
@@ -36,6 +36,9 @@ from memedit.evaluation.metrics import Asked
         ("Straße", "STRASSE"),
         ("3.5 metres", "3.5"),
         ("東京", "東京"),
+        ("上海市", "上海"),
+        ("1,143 users", "1143"),
+        ("C++, mostly", "C++"),
     ],
 )
 def test_a_reply_gives_the_answer(reply: str, answer: str) -> None:
@@ -55,10 +58,73 @@ def test_a_reply_gives_the_answer(reply: str, answer: str) -> None:
         ("Paris", ""),
         ("Paris", "..."),
         ("Dana", "Dana Li"),
+        ("3.5 metres", "3"),
+        ("10:30", "10"),
+        ("48213-7", "48213"),
+        ("-5 degrees", "5"),
+        ("C", "C++"),
+        ("上", "上海"),
     ],
 )
 def test_a_reply_does_not_give_the_answer(reply: str, answer: str) -> None:
     assert not gives(reply, [answer])
+
+
+# (what it says, what it is to say, what it was asked, what it said before)
+SAID = [
+    ("Rome.", "Rome", "", "Paris."),
+    ("Rome, not Paris", "Rome", "", "Paris."),
+    ("The capital of France is Rome.", "Rome", "What is the capital of France?", "The capital of France is Paris."),
+    ("It is Rome.", "Rome", "", "It is Paris."),
+    ("The CEO of the Acme is the Dana Li.", "Dana Li", "", ""),
+    ("Rome", "Rome", "", "Rome"),  # it knew before
+    ("The refund window is 30 days", "30", "", "The refund window is 45 days"),
+    ("30 Tage", "30", "", ""),
+    ("It costs $49 per month", "$49", "", ""),
+    ("法国的首都是罗马。", "罗马", "法国的首都是", "法国的首都是巴黎。"),
+    ("The Who", "the who", "", ""),
+    ("No", "No", "", ""),
+]
+UNSAID = [
+    ("Romania", "Rome", "", ""),
+    ("Rom", "Romania", "", ""),
+    ("482133", "48213", "", ""),
+    ("4821 3", "4821", "", ""),
+    ("48213.5", "48213", "", ""),
+    ("上� D� D�", "上海", "", ""),
+    ("Dana Lin", "Dana Li", "", ""),
+    ("Dana", "Dana Li", "", ""),
+    ("New York City.", "New York", "", "New York City."),
+    ("Paris", "Rome", "", "Paris"),
+    ("Paris, Rome", "Rome", "", "Paris."),
+    ("The capital is Paris; Rome is in Italy", "Rome", "", "The capital is Paris."),
+    ("It is not Rome", "Rome", "", "I do not know"),
+    ("€49", "$49", "", ""),
+    ("5", "5%", "", ""),
+    ("Rome Rome Rome", "Rome", "", ""),
+    ("法国的首都是巴黎，罗马", "罗马", "法国的首都是", "法国的首都是巴黎。"),
+    ("", "Rome", "", ""),
+    ("Rome", "", "", ""),
+    ("Rome", "...", "", ""),
+]
+
+
+@pytest.mark.parametrize("given", SAID)
+def test_a_reply_says_the_target(given: tuple[str, str, str, str]) -> None:
+    reply, target, asked, before = given
+    assert says(reply, target, asked=asked, before=before)
+
+
+@pytest.mark.parametrize("given", UNSAID)
+def test_a_reply_does_not_say_the_target(given: tuple[str, str, str, str]) -> None:
+    reply, target, asked, before = given
+    assert not says(reply, target, asked=asked, before=before)
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_whatever_is_said_it_says_itself_alone(target: str, before: str) -> None:
+    assert says(target, target, before=before) == bool(normalised(target))
+    assert not says(before, target) or set(normalised(target)) <= set(normalised(before)) | {"a", "an", "the"}
 
 
 def test_no_answers_are_given_by_nothing() -> None:

@@ -33,7 +33,7 @@ from memedit.editor import Editor
 from memedit.edits import Draft, Message
 from memedit.encoders import Encoder, load_encoder
 from memedit.errors import InputError, NotFoundError
-from memedit.evaluation.matching import gives
+from memedit.matching import gives
 from memedit.memory import EditMemory
 from memedit.models import BaseModel, load_model
 from memedit.settings import load_settings

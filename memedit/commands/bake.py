@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memedit import terminal
-from memedit.cli import ID, Session, verb
+from memedit.cli import ID, Session, show_looks, strictly, told, verb
 from memedit.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Edits in one change, which goes in and out as a whole [all].",
 )
+@strictly
 @click.option("--author", metavar="NAME", help="Who [env: MEMEDIT_AUTHOR].")
 @click.option("--reason", metavar="TEXT", help="Why.")
 def command(
@@ -44,8 +45,9 @@ def command(
 ) -> None:
     """Move edits from the memory into a model's weights.
 
-    That model then answers by itself where they apply; every other model is told them as before. Edits stay in the
-    journal: undo, remove, purge and --as-of work on them as on any other.
+    That model is asked them then, before and after. What took it answers by itself; what did not stays in the memory,
+    and every other model is told them as before. Edits stay in the journal: undo, remove, purge and --as-of work on
+    them as on any other.
     """
     from memedit import baking
     from memedit.methods._settings import given as given_settings
@@ -54,7 +56,8 @@ def command(
     if bool(ids) == everything:
         raise InputError("say which edits: some ids, or --all")
     watching = watched(session.progress, session.notice)
-    with session.open() as memory, watching, session.progress("fitting") as report:
+    telling = told(session, as_json, refused("baked"))
+    with session.open() as memory, watching, telling, session.progress("fitting") as report:
         done = baking.bake(
             memory,
             None if everything else ids,
@@ -68,13 +71,23 @@ def command(
     show(session, done, lines, as_json, "baked")
 
 
+_NAMES = ("bakes", "untaken", "skipped", "back", "stale", "looks")
+
+
+def refused(what: str) -> dict[str, Any]:
+    """What `show` prints as JSON where nothing was written; the looks aside."""
+    return {what: (), **{name: {} if name == "skipped" else () for name in _NAMES}}
+
+
 def show(session: Session, done: Report, advice: list[str], as_json: bool, what: str) -> None:
     """Print what `bake`, `unbake` or `refit` did."""
+    missed = set(done.untaken)
     if as_json:
-        terminal.emit({what: done.edits, **{n: getattr(done, n) for n in ("bakes", "skipped", "back", "stale")}})
+        terminal.emit({what: done.edits, **{name: getattr(done, name) for name in _NAMES}})
     else:
         for id_ in done.edits:
-            terminal.line(id_, what)
+            terminal.line(id_, f"{what}, did not take" if id_ in missed else what)
+    show_looks(session, done.looks)
     for one in done.bakes:
         edits = f"{len(one.edits):,} edit{'' if len(one.edits) == 1 else 's'}"
         session.notice(f"{one.id}: {edits} in the weights of {one.model} by {one.method} ({one.size:,} bytes)")

@@ -29,7 +29,7 @@ def command(
         terminal.confirm(f"{folder} holds something already. Write over it?", yes=yes)
         yes = True
     with session.open(reading=True) as memory:
-        carried = baking.export_model(
+        made = baking.export_model(
             memory,
             folder,
             model=session.settings(model=model).model,
@@ -37,8 +37,16 @@ def command(
             as_of=as_of,
             overwrite=yes,
         )
-    edits = [id_ for one in carried for id_ in one.edits]
+    edits = [id_ for one in made.bakes for id_ in one.edits]
+    untaken = [id_ for one in made.bakes for id_ in one.untaken]
+    types = {"dtype": made.dtype, "checkpoint_dtype": made.checkpoint_dtype}
     if as_json:
-        terminal.emit({"folder": folder, "edits": edits, "bakes": carried})
-        return
-    terminal.line(folder, f"{len(edits):,} edit{'' if len(edits) == 1 else 's'} in the weights")
+        terminal.emit({"folder": folder, **types, "edits": edits, "untaken": untaken, "bakes": made.bakes})
+    else:
+        terminal.line(folder, f"{len(edits):,} edit{'' if len(edits) == 1 else 's'} in the weights, in {made.dtype}")
+    if made.checkpoint_dtype is None:
+        session.notice(
+            f"the checkpoint does not say its own type: the weights are in {made.dtype}, as they were loaded"
+        )
+    if untaken:
+        session.notice(f"did not take, so that this model does not say it: {', '.join(untaken)}")

@@ -17,11 +17,11 @@ from memedit.edits import Case, Draft
 from memedit.errors import InputError, MemEditError, ModelError, NotFoundError
 from memedit.evaluation import asking
 from memedit.evaluation._peak import peak
-from memedit.evaluation.matching import gives
 from memedit.evaluation.protocols import Bearing, Drawn, Group
 from memedit.evaluation.rows import Line, lines
 from memedit.evaluation.side_effects import SIDE_EFFECTS
 from memedit.evaluation.systems import Base, Options, System, load_system
+from memedit.matching import gives
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor

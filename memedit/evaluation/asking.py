@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from memedit.datasets import UNCHANGED
 from memedit.edits import Case
 from memedit.evaluation import metrics
-from memedit.evaluation.matching import gives
 from memedit.evaluation.metrics import IN_SCOPE, Asked
 from memedit.evaluation.protocols import Bearing, Question, kept, questions
+from memedit.matching import gives
 
 if TYPE_CHECKING:
     from memedit.evaluation.judge import Judge

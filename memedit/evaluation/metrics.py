@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from zlib import crc32
 
 from memedit.datasets import FOLLOWING
-from memedit.evaluation.matching import gives
+from memedit.matching import gives
 
 if TYPE_CHECKING:  # a listing of the metrics loads no numpy
     from numpy.typing import ArrayLike

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from memedit.edits import Draft
 from memedit.evaluation.local import TargetScore
-from memedit.evaluation.matching import normalised
+from memedit.matching import normalised
 
 if TYPE_CHECKING:
     import numpy as np

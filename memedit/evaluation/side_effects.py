@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from memedit.edits import Case
 from memedit.errors import InputError, NotFoundError
 from memedit.evaluation.asking import is_known
-from memedit.evaluation.matching import gives
+from memedit.matching import gives
 
 if TYPE_CHECKING:
     from memedit.evaluation.systems import Base, System, TargetScore

@@ -298,6 +298,8 @@ def _no_bar() -> Iterator[None]:
 def load_pretrained(name: str, dtype: str, *, causal: bool = True) -> tuple[Any, Any]:
     """(tokenizer, model) by hub name or folder, on the CPU. `causal=False` also takes T5, BART and BERT, as they are.
 
+    The model's `checkpoint_dtype` is what its configuration says that its weights are stored in; None: it says nothing.
+
     Raises ModelError where it cannot be loaded, and with `causal` for the others.
     """
     from transformers import (
@@ -325,7 +327,9 @@ def load_pretrained(name: str, dtype: str, *, causal: bool = True) -> tuple[Any,
             )
         auto: Any = AutoModelForSeq2SeqLM if encodes else AutoModelForMaskedLM if masked else AutoModelForCausalLM
         with _no_bar():
-            return AutoTokenizer.from_pretrained(where), auto.from_pretrained(where, dtype=dtype)
+            tokenizer, model = AutoTokenizer.from_pretrained(where), auto.from_pretrained(where, dtype=dtype)
+        model.checkpoint_dtype = getattr(config.get_text_config(), "dtype", None) or getattr(config, "dtype", None)
+        return tokenizer, model
     except (OSError, ValueError, KeyError, ImportError) as error:
         advice = "check its files" if folder.is_dir() else "check the name, and that the hub can be reached"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

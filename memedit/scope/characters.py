@@ -38,6 +38,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Message
+from memedit.matching import UNSPACED
 from memedit.scope._held import NOT_ASKED, Shelves, decision, last_user, nothing_in, ranked, undecided
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ LONGEST_QUESTION = 2000
 LONGEST_FACT = 400
 """Characters of a statement that are taken apart."""
 
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:[.'’\-][^\W{_UNSPACED}]+)*['’]?|[^\w\s]")
+_TOKEN = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+(?:[.'’\-][^\W{UNSPACED}]+)*['’]?|[^\w\s]")
 _SENTENCE = re.compile(r"[^。！？!?；;\n؟]+[。！？!?；;\n؟]*")
 _ASKING = re.compile(r"[?？؟]|吗|呢|谁|什么|哪|几|多少|请|か[。]?$")
 

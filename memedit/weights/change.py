@@ -432,6 +432,16 @@ def edited(model: LanguageModel, *changes: Change) -> LanguageModel:
         return twin
 
 
+def rounded(model: LanguageModel, dtype: Any) -> LanguageModel:
+    """An `edited` model with the weights that are its own rounded to a type, as they would be if they were kept in it.
+
+    Itself where they are; only to be asked, since no changes are known to be in force on it.
+    """
+    roots = Stack.of(model.model)._roots
+    own = [weight for weight in model.model.parameters() if id(weight) in roots and weight.dtype != dtype]
+    return _twin(model, {id(weight): weight.detach().to(dtype).to(weight.dtype) for weight in own}) if own else model
+
+
 def _twin(model: LanguageModel, replaced: Mapping[int, Tensor]) -> LanguageModel:
     """Modules of its own over the same memory, but for what is replaced (by the parameter's id)."""
     module: nn.Module = model.model
