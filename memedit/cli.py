@@ -138,9 +138,9 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic since click 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime | int:
         if isinstance(value, (int, datetime)):
             return value
-        if self.numbers and value.isascii() and value.isdigit():
-            return int(value)
         try:
+            if self.numbers and value.isascii() and value.isdigit():
+                return int(value)
             moment = datetime.fromisoformat(value)
             return moment if moment.tzinfo else moment.astimezone()
         except (ValueError, OverflowError, OSError):
@@ -447,7 +447,7 @@ def _gate_options(function: Function) -> Function:
 
 
 def _when(moment: datetime) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+    return terminal.local(moment).strftime("%Y-%m-%d %H:%M")
 
 
 def _show_receipt(session: Session, receipt: Receipt, *, new: bool, as_json: bool) -> None:

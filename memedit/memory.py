@@ -660,8 +660,8 @@ class EditMemory:
             format=format,
             namespace=checked_namespace(namespace),
             strict=strict,
-            author=author or self.author,
-            source=source,
+            author=_text(author or self.author, "author"),
+            source=_text(source, "source"),
             progress=progress,
         )
 

@@ -245,7 +245,7 @@ def _held(kept: str | None) -> Substitution:
     try:
         value = json.loads(kept or "")
         read = Substitution(value["side"], value["pattern"], value["replace"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             "an edit of kind regex holds its pattern as JSON; write it with `memedit patch --regex PATTERN --replace "
             "TEXT --on input|output`, or memedit.patches.substitution_draft"

@@ -121,8 +121,16 @@ def flat(tree: dict[str, Any], before: str = "") -> Iterator[tuple[str, object]]
 def shown(value: object) -> object:
     """A value for people: times in local time, lists with commas between."""
     if isinstance(value, datetime):
-        return value.astimezone().isoformat(timespec="seconds", sep=" ")
+        return local(value).isoformat(timespec="seconds", sep=" ")
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else value
+
+
+def local(moment: datetime) -> datetime:
+    """A time in the zone of this machine; as it is where that zone's year would be none (0 or 10000)."""
+    try:
+        return moment.astimezone()
+    except (OverflowError, ValueError, OSError):
+        return moment
 
 
 def notice(text: str, *, quiet: bool = False) -> None:
