@@ -319,12 +319,14 @@ class EditMemory:
         checked_namespace(namespace)
         about = None if subject is None else _about(namespace, subject)
         touched = self.get(id).namespace if id is not None else namespace
+        before = self.journal.generation(touched)
         try:
             count, touched = self.journal.purge(
                 namespace=namespace, given=id, author=author, about=about, by=self.author
             )
         finally:
-            self._drop_index(touched)
+            if self.journal.generation(touched) != before:  # erased, though a file may still have to be cleaned
+                self._drop_index(touched)
         return count
 
     # Reading
