@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from memedit.cli import cli
 from memedit.encoders import load_encoder
 from memedit.errors import InputError, ModelError
+from memedit.memory import EditMemory
 from memedit.models import load_model
 from memedit.models.hugging_face import HuggingFace
 from memedit.settings import load_settings
@@ -195,7 +196,7 @@ def test_a_kernel_of_the_hub_is_code(folder: Path) -> None:
 def encoder(sound: Path, tmp_path: Path) -> Path:
     """A folder as sentence-transformers lays it out: a transformer, a pooling, a dense layer."""
     from safetensors.torch import save_file
-    from torch import ones
+    from torch import arange
     from transformers import BertConfig, BertModel
 
     made = tmp_path / "encoder"
@@ -227,13 +228,39 @@ def encoder(sound: Path, tmp_path: Path) -> Path:
             }
         )
     )
-    save_file({"linear.weight": ones(4, 8)}, made / "2_Dense" / "model.safetensors")
+    save_file({"linear.weight": arange(32.0).reshape(4, 8).sin()}, made / "2_Dense" / "model.safetensors")
     return made
 
 
 def test_a_sound_encoder_is_loaded(encoder: Path) -> None:
     made = load_encoder(f"sentence_transformers:{encoder}")
     assert made.encode(["near Ostland"]).shape == (1, 4)
+
+
+def test_an_encoder_of_other_pooling_is_another_encoder(encoder: Path, tmp_path: Path) -> None:
+    def identity() -> str:
+        return load_encoder(f"sentence_transformers:{encoder}").identity
+
+    first = identity()
+    pooling = encoder / "1_Pooling" / "config.json"
+    told = json.loads(pooling.read_text())
+    pooling.write_text(json.dumps(dict(reversed(told.items())), indent=3))
+    assert identity() == first  # said otherwise, the same
+    with EditMemory.open(tmp_path / "facts", encoder=f"sentence_transformers:{encoder}", store="exact") as memory:
+        memory.add("The capital of Ostland is Aberport")
+        mean = memory.search("Ostland near Brill")[0].score
+    rewritten(pooling, pooling_mode_mean_tokens=False, pooling_mode_max_tokens=True)
+    assert identity() != first
+    with EditMemory.open(tmp_path / "facts", encoder=f"sentence_transformers:{encoder}", store="exact") as memory:
+        assert memory.search("Ostland near Brill")[0].score != mean  # encoded anew
+        assert len(memory.journal.encoders()) == 2
+    rewritten(encoder / "config.json", transformers_version="9.9.9")
+    second = identity()
+    pooling.write_text(json.dumps(told))
+    assert identity() == first != second
+    shutil.rmtree(encoder / "2_Dense")
+    (encoder / "modules.json").write_text(json.dumps(json.loads((encoder / "modules.json").read_text())[:2]))
+    assert identity() not in (first, second)
 
 
 def test_code_and_pickles_of_an_encoder_are_refused(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

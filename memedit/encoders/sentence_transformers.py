@@ -10,6 +10,7 @@ The library imports half of torch, transformers and scikit-learn, which takes se
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -45,7 +46,7 @@ class SentenceTransformers:
         self._encoding = Lock()
         self.folder = folder(name) if name else packaged()
         if name:
-            self.identity = f"{name}@{checksum(self.folder)[:16]}"
+            self.identity = f"{name}@{checksum(self.folder)[:16]}-{reading(self.folder)[:8]}"
             model = self._loaded()
             # the name of this method changed in version 5.4
             ask = getattr(model, "get_embedding_dimension", None) or model.get_sentence_embedding_dimension
@@ -122,6 +123,31 @@ def checksum(place: Path) -> str:
         with path.open("rb") as file:
             sums.append(hashlib.file_digest(file, "sha256").hexdigest())
     return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
+
+
+_SAID_ONLY = ("__version__", "transformers_version", "_name_or_path", "torch_dtype", "dtype")
+
+
+def reading(place: Path) -> str:
+    """sha256, in hexadecimal, of how a model's folder makes vectors with its weights: pooling, prompts, word pieces.
+
+    Two encoders of one checkpoint share no vectors where it differs.
+    """
+    sha = hashlib.sha256()
+    for path in sorted((*place.glob("*.json"), *place.glob("*/config.json"), *place.glob("vocab.txt"))):
+        if path.name.endswith(".index.json"):
+            continue
+        data = path.read_bytes()
+        try:
+            said = json.loads(data)
+            if isinstance(said, dict):
+                said = {name: value for name, value in said.items() if name not in _SAID_ONLY}
+            data = json.dumps(said, sort_keys=True).encode()
+        except (ValueError, RecursionError):  # no JSON, or a broken one, which loading tells
+            pass
+        sha.update(f"{path.relative_to(place).as_posix()} {len(data)} ".encode())
+        sha.update(data)
+    return sha.hexdigest()
 
 
 def load(place: Path) -> Any:
