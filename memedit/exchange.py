@@ -23,7 +23,16 @@ from typing import IO, TYPE_CHECKING, Any
 
 from memedit.datasets import Reader, dataset_of, datasets, reader
 from memedit.datasets._form import UNREADABLE, reason, shortened
-from memedit.datasets._rows import cell_texts, csv_header, csv_rows, json_lines, json_rows, numbered
+from memedit.datasets._rows import (
+    cell_read,
+    cell_shown,
+    cell_texts,
+    csv_header,
+    csv_rows,
+    json_lines,
+    json_rows,
+    numbered,
+)
 from memedit.edits import FORGET, Draft, Edit
 from memedit.errors import InputError, JournalError, NotFoundError
 from memedit.memory import STATES, Progress, checked_window, cleaned, digest
@@ -250,9 +259,11 @@ def _read_csv(path: Path) -> Iterator[_Line]:
     if "statement" not in header or unknown:
         what = f"unknown columns {', '.join(map(repr, unknown))}" if unknown else "no column named statement"
         raise InputError(f"{path} has {what}; its first line names the columns, of: {', '.join(_DRAFT_FIELDS)}")
+    ours = {*_DRAFT_FIELDS, *_EXPORT_ONLY} <= set(header)
     for number, row in csv_rows(path):
         if isinstance(row, dict):
-            row["aliases"] = cell_texts(row.get("aliases", ""))
+            cells = {name: cell_read(cell) if ours else cell for name, cell in row.items()}
+            row = cells | {"aliases": cell_texts(cells.get("aliases", ""))}
         yield _plain(number, row)
 
 
@@ -320,6 +331,6 @@ def _write_csv(edits: Iterable[Edit], file: IO[str]) -> int:
         plain = all("|" not in alias and not alias.startswith("[") for alias in edit.aliases)
         cells["aliases"] = "|".join(edit.aliases) if plain else json.dumps(edit.aliases, ensure_ascii=False)
         cells["supersedes"] = "|".join(edit.supersedes)
-        writer.writerow("" if cells[name] is None else cells[name] for name in columns)
+        writer.writerow("" if cells[name] is None else cell_shown(cells[name]) for name in columns)
         count += 1
     return count

@@ -161,6 +161,19 @@ def cell_texts(cell: str) -> list[str]:
     return [text for part in cell.split("|") if (text := part.strip())]
 
 
+_FORMULA = re.compile("'*[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
+
+
+def cell_shown(cell: object) -> object:
+    """What is written into a cell: a text that a spreadsheet would run as a formula has an apostrophe in front."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
+
+
+def cell_read(cell: str) -> str:
+    """What `cell_shown` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
 def _header(rows: Iterator[list[str]], path: Path) -> list[str]:
     try:
         return [name.strip() for name in next(rows, [])]
