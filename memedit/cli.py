@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -243,7 +244,9 @@ def _report(error: BaseException, name: str) -> int:
         return INTERRUPTED
     if isinstance(error, click.ClickException):
         if sys.stderr is not None:
-            error.show()
+            said = StringIO()
+            error.show(said)
+            print(terminal.plain(said.getvalue().rstrip("\n"), keep="\n"), file=sys.stderr)
         return InputError.exit_code
     if isinstance(error, MemEditError):
         message, code = str(error), error.exit_code
@@ -254,7 +257,7 @@ def _report(error: BaseException, name: str) -> int:
         message = f"unexpected {type(error).__name__}{': ' if what else ''}{what} (MEMEDIT_DEBUG=1 shows where)"
         code = 1
     if sys.stderr is not None:
-        print(f"{name}: {message}", file=sys.stderr)
+        print(f"{name}: {terminal.plain(message, keep=chr(10))}", file=sys.stderr)
     return code
 
 
