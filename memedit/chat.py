@@ -94,7 +94,7 @@ class Chat:
                     if line.strip() and not line.startswith("/"):
                         self.say("stopped; this turn is forgotten")
                 except MemEditError as error:
-                    print(f"memedit: {error}", file=sys.stderr)
+                    print(f"memedit: {terminal.plain(error, keep=chr(10))}", file=sys.stderr)
                     code = code or (error.exit_code if alone else 0)
         finally:
             if not alone:

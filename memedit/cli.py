@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import fields
 from datetime import datetime
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -142,9 +143,9 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic since click 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime | int:
         if isinstance(value, (int, datetime)):
             return value
-        if self.numbers and value.isascii() and value.isdigit():
-            return int(value)
         try:
+            if self.numbers and value.isascii() and value.isdigit():
+                return int(value)
             moment = datetime.fromisoformat(value)
             return moment if moment.tzinfo else moment.astimezone()
         except (ValueError, OverflowError, OSError):
@@ -247,7 +248,9 @@ def _report(error: BaseException, name: str) -> int:
         return INTERRUPTED
     if isinstance(error, click.ClickException):
         if sys.stderr is not None:
-            error.show()
+            said = StringIO()
+            error.show(said)
+            print(terminal.plain(said.getvalue().rstrip("\n"), keep="\n"), file=sys.stderr)
         return InputError.exit_code
     if isinstance(error, MemEditError):
         message, code = str(error), error.exit_code
@@ -258,7 +261,7 @@ def _report(error: BaseException, name: str) -> int:
         message = f"unexpected {type(error).__name__}{': ' if what else ''}{what} (MEMEDIT_DEBUG=1 shows where)"
         code = 1
     if sys.stderr is not None:
-        print(f"{name}: {message}", file=sys.stderr)
+        print(f"{name}: {terminal.plain(message, keep=chr(10))}", file=sys.stderr)
     return code
 
 
@@ -461,7 +464,7 @@ def _gate_options(function: Function) -> Function:
 
 
 def _when(moment: datetime) -> str:
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+    return terminal.local(moment).strftime("%Y-%m-%d %H:%M")
 
 
 def _show_receipt(session: Session, receipt: Receipt, *, new: bool, as_json: bool) -> None:

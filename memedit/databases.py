@@ -70,6 +70,9 @@ def open_folder(folder: Path, read_only: bool) -> Database:
     if obstacle is None and path.exists() and not (os.access(path, os.W_OK) and os.access(folder, os.W_OK)):
         obstacle = "its files may only be read by this user"
     wal = path.with_name(DATABASE + "-wal")
+    # Who may not write leaves the empty log behind that reading has made; who may, takes it away again.
+    quiet = not any(path.with_name(DATABASE + end).exists() for end in ("-wal", "-journal"))
+    tidy = obstacle is not None and quiet and os.access(path, os.W_OK) and os.access(folder, os.W_OK)
 
     def connect() -> sqlite3.Connection:
         if obstacle is None:
@@ -79,12 +82,13 @@ def open_folder(folder: Path, read_only: bool) -> Database:
             # cannot be written there is none to be made; without a log, though, the database alone is the whole truth.
             alone = not os.access(folder, os.W_OK) and not (wal.exists() and wal.stat().st_size)
             driver = sqlite3.connect(
-                f"{path.absolute().as_uri()}?{'immutable=1' if alone else 'mode=ro'}",
+                f"{path.absolute().as_uri()}?{'mode=rw' if tidy else 'immutable=1' if alone else 'mode=ro'}",
                 uri=True,
                 timeout=LOCK_SECONDS,
                 check_same_thread=False,
                 isolation_level=None,
             )
+            driver.execute("PRAGMA query_only = ON")
         driver.execute("PRAGMA synchronous = FULL")
         driver.execute(f"PRAGMA cache_size = -{PAGES_KIB}")
         driver.execute("PRAGMA wal_autocheckpoint = 16000")

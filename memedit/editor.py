@@ -9,7 +9,7 @@ the model was given in truth.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -213,7 +213,7 @@ class Editor:
             pass
         return stream.answer
 
-    async def astream(
+    def astream(
         self,
         question: Question,
         *,
@@ -221,14 +221,15 @@ class Editor:
         namespace: str | None = None,
         **parameters: Any,
     ) -> AsyncAnswerStream:
-        """As `stream`, to be awaited and then iterated with `async for`."""
+        """As `stream`, for `async for`; `.decision` is there from the first piece on, or once the stream is awaited."""
         messages = _as_messages(question)
-        # In a thread: judging encodes and reads the database, loading reads weights; neither may hold up the loop.
-        standing = await asyncio.to_thread(self.standing, as_of, namespace)
-        decision = await asyncio.to_thread(self._decide, messages, as_of, namespace, standing.memory)
-        await asyncio.to_thread(lambda: self.model)
-        retrieve = self.retriever(as_of, namespace, standing.memory)
-        return await asyncio.to_thread(AsyncAnswerStream, self, messages, decision, parameters, retrieve, standing)
+
+        def begin() -> _Begun:
+            standing = self.standing(as_of, namespace)
+            decision = self._decide(messages, as_of, namespace, standing.memory)
+            return self, messages, decision, parameters, self.retriever(as_of, namespace, standing.memory), standing
+
+        return AsyncAnswerStream(begin)
 
     async def aask(
         self,
@@ -239,7 +240,7 @@ class Editor:
         **parameters: Any,
     ) -> Answer:
         """As `ask`."""
-        stream = await self.astream(question, as_of=as_of, namespace=namespace, **parameters)
+        stream = self.astream(question, as_of=as_of, namespace=namespace, **parameters)
         async for _ in stream:
             pass
         return stream.answer
@@ -251,8 +252,13 @@ class Editor:
         return with_edits(llm, self)
 
 
+_Begun = tuple[Editor, Sequence[Message], Decision, dict[str, Any], Retriever, Standing]
+
+
 class _Reply:
     """What the two streams share: the decision, who is asked, the pieces so far, and the answer made of them."""
+
+    _done = False
 
     def __init__(
         self,
@@ -272,7 +278,6 @@ class _Reply:
         self._retrieve = retrieve
         self._assigned = editor.assign(messages, decision, retrieve, self._witness)
         self._pieces: list[str] = []
-        self._done = False
 
     def _arguments(self) -> tuple[Sequence[Message], Decision, BaseModel, EditMemory, list[dict[str, object]]]:
         assert self._assigned is not None
@@ -318,9 +323,32 @@ class AnswerStream(_Reply):
 
 
 class AsyncAnswerStream(_Reply):
-    """A reply on its way: iterate over its pieces once with `async for`, then read `.answer`."""
+    """A reply on its way: iterate over its pieces once with `async for`, then read `.answer`.
+
+    Nothing is done before the first piece is asked for. Awaiting the stream makes its decision, and gives it back.
+    """
+
+    def __init__(self, begin: Callable[[], _Begun]) -> None:
+        self._begin: Callable[[], _Begun] | None = begin
+
+    def __await__(self) -> Generator[Any, None, AsyncAnswerStream]:
+        return self._decided().__await__()
+
+    async def _decided(self) -> AsyncAnswerStream:
+        begin = self._begin
+        if begin is not None:
+            # In a thread: judging encodes and reads the database, loading reads weights; neither may hold up the loop.
+            await asyncio.to_thread(lambda: _Reply.__init__(self, *begin()))
+            self._begin = None
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("decision", "trace", "standing"):
+            raise InputError(f"the {name} is not there yet: await the stream, or read it after the first piece")
+        raise AttributeError(name)
 
     async def __aiter__(self) -> AsyncIterator[str]:
+        await self._decided()
         model, pieces = self._witness, None
         if self._assigned is not None:
             try:

@@ -22,11 +22,20 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from memedit.datasets import Reader, dataset_of, datasets, reader
-from memedit.datasets._form import UNREADABLE, reason
-from memedit.datasets._rows import cell_texts, csv_header, csv_rows, json_lines, json_rows, numbered
+from memedit.datasets._form import UNREADABLE, reason, shortened
+from memedit.datasets._rows import (
+    cell_read,
+    cell_shown,
+    cell_texts,
+    csv_header,
+    csv_rows,
+    json_lines,
+    json_rows,
+    numbered,
+)
 from memedit.edits import FORGET, Draft, Edit
 from memedit.errors import InputError, JournalError, NotFoundError
-from memedit.memory import Progress, checked_window, cleaned, digest
+from memedit.memory import STATES, Progress, checked_window, cleaned, digest
 from memedit.patches import KINDS, checked
 
 if TYPE_CHECKING:
@@ -161,15 +170,16 @@ def _checked(lines: Iterable[_Line]) -> Iterator[_Line]:
     for line in lines:
         try:
             yield replace(line, drafts=tuple(_fit(draft) for draft in line.drafts))
-        except InputError as error:
-            yield _Line(line.number, fault=str(error))
+        except UNREADABLE as error:
+            yield _Line(line.number, fault=reason(error))
 
 
 def _fit(draft: Draft) -> Draft:
     draft = cleaned(draft)
     if draft.kind == FORGET:
         raise InputError(f"an edit of the kind {FORGET!r} is made by `memedit forget`, not by an import")
-    return checked(draft) if draft.kind in KINDS else draft
+    # What a patch is written as may be longer than what was given.
+    return cleaned(checked(draft)) if draft.kind in KINDS else draft
 
 
 def _completed(lines: Iterable[_Line], author: str | None, source: str) -> Iterator[_Line]:
@@ -187,15 +197,9 @@ def detect(path: Path) -> str:
     if suffix == ".csv":
         if "statement" in csv_header(path):
             return "csv"
-        return dataset_of(next((row for _, row in csv_rows(path)), None)) or "csv"
+        return dataset_of(next((row for _, row in csv_rows(path) if isinstance(row, Mapping)), None)) or "csv"
     if suffix in (".jsonl", ".ndjson"):
-        with path.open("rb") as file:
-            head = file.readline(1_000_000)
-        try:
-            row = json.loads(head)
-        except ValueError:
-            return "jsonl"
-        return dataset_of(row) or "jsonl"
+        return dataset_of(next((row for _, row in json_lines(path) if isinstance(row, Mapping)), None)) or "jsonl"
     if suffix == ".json":
         rows = json_rows(path)
         row = next((row for row in rows if isinstance(row, Mapping)), None)
@@ -214,13 +218,13 @@ def read(path: Path, form: str) -> Iterator[_Line]:
     if form == "csv":
         return _read_csv(path)
     if form == "jsonl":
-        return (_plain(number, row) for number, row in json_lines(path))
+        return (_plain(number, row) for number, row in json_lines(path, unique=True))
     return (_from_dataset(number, row, reader(form)) for number, row in numbered(path))
 
 
 def _from_dataset(number: int, row: object, form: Reader) -> _Line:
     if isinstance(row, InputError):
-        return _Line(number, fault=str(row))
+        return _Line(number, fault=reason(row))
     if not isinstance(row, Mapping):
         return _Line(number, fault=f"a record is a JSON object, not {type(row).__name__}")
     try:
@@ -232,12 +236,14 @@ def _from_dataset(number: int, row: object, form: Reader) -> _Line:
 def _plain(number: int, row: object) -> _Line:
     """A row with the fields of a Draft, or one that `export_file` wrote."""
     if isinstance(row, InputError):
-        return _Line(number, fault=str(row))
+        return _Line(number, fault=reason(row))
     if not isinstance(row, Mapping):
         return _Line(number, fault=f"a fact is a JSON object with a statement, not {type(row).__name__}")
     unknown = sorted(set(map(str, row)) - {*_DRAFT_FIELDS, *_EXPORT_ONLY})
     if unknown:
-        return _Line(number, fault=f"unknown: {', '.join(unknown)}; known: {', '.join(_DRAFT_FIELDS)}")
+        return _Line(number, fault=f"unknown: {shortened(', '.join(unknown))}; known: {', '.join(_DRAFT_FIELDS)}")
+    if row.get("state", "current") not in STATES:
+        return _Line(number, fault=shortened(f"there is no state {row['state']!r}; there are: {', '.join(STATES)}"))
     if row.get("state", "current") not in _STANDING:
         return _Line(number, passed=1)  # an export of everything holds what no longer stands
     given = {name: row[name] for name in _DRAFT_FIELDS if row.get(name) not in (None, "", [])}
@@ -251,8 +257,8 @@ def _plain(number: int, row: object) -> _Line:
             return _Line(number, fault="aliases is a list of names")
         draft = Draft(**{"statement": ""} | given, aliases=tuple(aliases))
         return _Line(number, (draft,), exported="seq" in row)
-    except (TypeError, ValueError) as error:
-        return _Line(number, fault=str(error))
+    except (TypeError, ValueError, OverflowError, OSError) as error:  # the last two: a time beyond all
+        return _Line(number, fault=shortened(str(error)))
 
 
 def _read_csv(path: Path) -> Iterator[_Line]:
@@ -261,9 +267,11 @@ def _read_csv(path: Path) -> Iterator[_Line]:
     if "statement" not in header or unknown:
         what = f"unknown columns {', '.join(map(repr, unknown))}" if unknown else "no column named statement"
         raise InputError(f"{path} has {what}; its first line names the columns, of: {', '.join(_DRAFT_FIELDS)}")
+    ours = {*_DRAFT_FIELDS, *_EXPORT_ONLY} <= set(header)
     for number, row in csv_rows(path):
         if isinstance(row, dict):
-            row["aliases"] = cell_texts(row.get("aliases", ""))
+            cells = {name: cell_read(cell) if ours else cell for name, cell in row.items()}
+            row = cells | {"aliases": cell_texts(cells.get("aliases", ""))}
         yield _plain(number, row)
 
 
@@ -331,6 +339,6 @@ def _write_csv(edits: Iterable[Edit], file: IO[str]) -> int:
         plain = all("|" not in alias and not alias.startswith("[") for alias in edit.aliases)
         cells["aliases"] = "|".join(edit.aliases) if plain else json.dumps(edit.aliases, ensure_ascii=False)
         cells["supersedes"] = "|".join(edit.supersedes)
-        writer.writerow("" if cells[name] is None else cells[name] for name in columns)
+        writer.writerow("" if cells[name] is None else cell_shown(cells[name]) for name in columns)
         count += 1
     return count

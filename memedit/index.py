@@ -440,6 +440,9 @@ class Index:
             least = max(LOOSE_ROWS, len(store) // LOOSE_SHARE)
         if (held.file_seq is not None and store.loose <= least) or held.seq < self._write_from_seq:
             return
+        if self.journal.obstacle is not None:
+            self._note(f"the index is kept in memory only: {self.journal.obstacle}")
+            return
         try:
             with self._alone() as alone:
                 if not alone:
@@ -512,7 +515,7 @@ class Index:
                 yield True
 
     def _delete_files(self) -> None:
-        if self.folder is None:
+        if self.folder is None or self.journal.obstacle is not None:
             return
         with suppress(OSError):  # a folder that cannot be written: the sidecar's generation keeps it from being used
             for pattern in (SIDECAR, "vectors-*.index", "*.part"):

@@ -1163,27 +1163,49 @@ class Journal:
             goal.with_name(goal.name + ".part").write_bytes(b"")
         except OSError as error:
             raise JournalError(f"the backup cannot be written to {goal}: {error.strerror}") from error
+        head = 0
         if self.obstacle is None:
             with self._writing() as writer:  # first, so that no copy is ever unknown
-                row = {"path": str(goal), "created_at": self.clock(), "purged": writer.head}
-                writer.connection.execute(sa.delete(backup_).where(backup_.c.path == str(goal)))
-                writer.connection.execute(sa.insert(backup_).values(row))
+                head = writer.head
+                known = sa.select(backup_.c.path).where(backup_.c.path == str(goal))
+                if writer.connection.execute(known).first() is None:
+                    row = {"path": str(goal), "created_at": self.clock(), "purged": head}
+                    writer.connection.execute(sa.insert(backup_).values(row))
         part = goal.with_name(goal.name + ".part")
+        try:
+            self._copy(part)
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            part.replace(goal)
+        except BaseException as error:
+            for left in (part, part.with_name(part.name + "-journal")):
+                with suppress(OSError):
+                    left.unlink(missing_ok=True)
+            if isinstance(error, (OSError, sqlite3.Error)):
+                what = getattr(error, "strerror", None) or error
+                raise JournalError(
+                    f"the backup cannot be written to {goal}: {what}. An older one there is as it was; see that there "
+                    "is room for another"
+                ) from error
+            raise
+        if self.obstacle is None:
+            with self._writing() as writer:  # last: until then an older copy may still hold what was purged since
+                values = {"created_at": self.clock(), "purged": head}
+                writer.connection.execute(sa.update(backup_).where(backup_.c.path == str(goal)).values(values))
+
+    def _copy(self, part: Path) -> None:
         with explained(self.where):
             connection = self._engine.raw_connection()
+        try:
+            copy = sqlite3.connect(part)
             try:
-                copy = sqlite3.connect(part)
-                try:
-                    assert isinstance(connection.driver_connection, sqlite3.Connection)
-                    connection.driver_connection.backup(copy)
-                    copy.execute("PRAGMA journal_mode=DELETE")
-                finally:
-                    copy.close()
+                assert isinstance(connection.driver_connection, sqlite3.Connection)
+                connection.driver_connection.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")
             finally:
-                connection.close()
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(goal)
+                copy.close()
+        finally:
+            connection.close()
 
     def backups(self) -> list[tuple[Path, datetime, bool]]:
         """(file, time, whether the last purge has reached it) of each copy that memedit made."""

@@ -364,11 +364,13 @@ class EditMemory:
         checked_namespace(namespace)
         about = None if subject is None else _about(namespace, subject)
         if id is not None:
-            self.get(id, namespace=namespace)  # before the index goes
+            self.get(id, namespace=namespace)  # before anything goes
+        before = self.journal.generation(namespace)
         try:
             count = self.journal.purge(namespace=namespace, given=id, author=author, about=about, by=self.author)
         finally:
-            self._drop_index(namespace)
+            if self.journal.generation(namespace) != before:  # erased, though a file may still have to be cleaned
+                self._drop_index(namespace)
         return count
 
     # Reading
@@ -715,8 +717,8 @@ class EditMemory:
             format=format,
             namespace=checked_namespace(namespace),
             strict=strict,
-            author=author or self.author,
-            source=source,
+            author=_text(author or self.author, "author"),
+            source=_text(source, "source"),
             progress=progress,
         )
 

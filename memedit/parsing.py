@@ -69,8 +69,17 @@ class Parse:
         return normalise(self.subject), self.relation
 
 
+_UNSEEN = re.compile(
+    r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
+)
+
+
 def normalise(name: str) -> str:
-    """A name as it is compared: NFKC, folded case, single blanks, without leading "the" and final full stop."""
+    """A name as it is compared: NFKC, folded case, single blanks, without leading "the" and final full stop, and
+    without what is not to be seen: characters of no width, marks of direction, soft hyphens, fillers."""
+    if not name.isascii():
+        name = _UNSEEN.sub("", name)
     folded = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
     bare = folded.removesuffix(".").rstrip()
     return bare.removeprefix("the ") or folded

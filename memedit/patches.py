@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from memedit.edits import Draft, Edit
 from memedit.errors import InputError
+from memedit.patterns import everywhere, ready
 from memedit.prompts import prompt
 
 if TYPE_CHECKING:
@@ -171,19 +172,21 @@ def conditional_of(edit: Edit) -> Conditional:
 
 
 def compiled(pattern: str, template: str) -> Pattern[str]:
-    """The pattern, ready to run. Raises InputError, with the position, where it or the replacement is not right."""
+    """The pattern, ready to run. Raises InputError, with the position, where it or the replacement is not right, and
+    where it costs too much to be made ready (memedit.patterns)."""
     import regex  # late: nothing else needs it
 
     if not pattern:
         raise InputError("the pattern is empty: it would match everywhere")
     try:
-        made = regex.compile(pattern)
+        made = ready(pattern)
     except regex.error as error:
         raise InputError(f"the pattern is not right: {_pointed(error, pattern)}") from error
     try:
-        # A template is only read at a match: this matches nothing at all, whatever the pattern is. The line end is for
-        # a pattern whose last line is a comment.
-        probe = regex.compile(f"(?:{pattern}\n)?").match("")
+        # A template is only read at a match. This is one of nothing, with the pattern's groups by number and name.
+        names = {number: name for name, number in made.groupindex.items()}
+        groups = (f"(?P<{names[n]}>)" if n in names else "()" for n in range(1, made.groups + 1))
+        probe = regex.compile("".join(groups)).match("")
         assert probe is not None
         probe.expand(template)
     except regex.error as error:
@@ -220,7 +223,17 @@ def _kept(value: dict[str, str]) -> str:
 
 def _checked_regex(draft: Draft) -> Draft:
     held = _held(draft.prompt)
-    compiled(held.pattern, held.replace)
+    made = compiled(held.pattern, held.replace)
+    try:
+        if everywhere(made):
+            raise InputError(
+                "the pattern matches everywhere, whatever the text says: write one that matches only what is to be "
+                "replaced"
+            )
+    except TimeoutError as error:
+        raise InputError(
+            "the pattern takes too long on an ordinary sentence: use fewer repetitions inside repetitions"
+        ) from error
     return replace(
         _bare(draft, f"On {held.side}, replace {_shown(held.pattern)} by “{_shown(held.replace)}”."),
         prompt=_kept({"side": held.side, "pattern": held.pattern, "replace": held.replace}),
@@ -232,7 +245,7 @@ def _held(kept: str | None) -> Substitution:
     try:
         value = json.loads(kept or "")
         read = Substitution(value["side"], value["pattern"], value["replace"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             "an edit of kind regex holds its pattern as JSON; write it with `memedit patch --regex PATTERN --replace "
             "TEXT --on input|output`, or memedit.patches.substitution_draft"

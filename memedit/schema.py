@@ -19,13 +19,20 @@ SEQ_BITS = 44  # a vector's key is encoder number << 44 | edit seq
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST, _LAST = ((end.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND for end in (datetime.min, datetime.max))
 
 
 def to_micros(moment: datetime) -> int:
-    """Microseconds since 1970 in UTC. Raises InputError for a datetime without a time zone."""
+    """Microseconds since 1970 in UTC. Raises InputError for a datetime without a time zone, and for one that is
+    outside of the years 1 to 9999 in UTC, which could be written and never read."""
     if moment.tzinfo is None:
         raise InputError(f"{moment.isoformat()} has no time zone: say which, as in {moment.isoformat()}+00:00")
-    return (moment - _EPOCH) // _MICROSECOND
+    micros = (moment - _EPOCH) // _MICROSECOND
+    if not _FIRST <= micros <= _LAST:
+        raise InputError(
+            f"{moment.isoformat()} lies outside of the years 1 to 9999 in UTC; leave it out, or say a nearer one"
+        )
+    return micros
 
 
 def to_datetime(micros: int) -> datetime:

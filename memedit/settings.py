@@ -1,7 +1,8 @@
 """All settings in one place: config file < environment (`MEMEDIT_…`) < what the caller says.
 
 The config file is `memedit.toml` in the working directory, else `$XDG_CONFIG_HOME/memedit/config.toml`
-(`~/.config/…`); `MEMEDIT_CONFIG` names another. Unknown keys in it are refused, with the known ones named.
+(`~/.config/…`); `MEMEDIT_CONFIG` names another. Unknown keys in it are refused, with the known ones named. That code of
+a model's own may run cannot be said in a `memedit.toml`: it may have come with the folder, as the model did.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from memedit.edits import DEFAULT_NAMESPACE, checked_namespace
 from memedit.errors import InputError, NotFoundError
 
+_HERE = Path("memedit.toml")
+
 
 def config_path() -> Path | None:
     """The config file in force, or None. Raises NotFoundError if MEMEDIT_CONFIG names a file that is not there."""
@@ -26,7 +29,7 @@ def config_path() -> Path | None:
             raise NotFoundError(f"MEMEDIT_CONFIG names {named}, which is no file; correct it or unset it")
         return path
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    candidates = (Path("memedit.toml"), home / "memedit" / "config.toml")
+    candidates = (_HERE, home / "memedit" / "config.toml")
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -55,6 +58,7 @@ class Settings(BaseSettings):
     parser: str | None = Field(None, description="chat model that parses sentences which the rules cannot")
     author: str | None = Field(None, description="name written beside each edit")
     data: Path | None = Field(None, description="folder of datasets")
+    trust_remote_code: bool = Field(False, description="whether code that a model's folder brings along is run")
 
     @field_validator("namespace")
     @classmethod
@@ -72,6 +76,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = config_path()
         file = (TomlConfigSettingsSource(settings_cls, path),) if path else ()
+        if file and path == _HERE and "trust_remote_code" in file[0].toml_data:
+            raise InputError(
+                f"trust_remote_code in {path} is not heeded, since a folder may bring that file; set "
+                "MEMEDIT_TRUST_REMOTE_CODE, or put it in ~/.config/memedit/config.toml"
+            )
         return (init_settings, _empty_namespace, env_settings, *file)
 
 
@@ -82,6 +91,8 @@ def load_settings(**given: Any) -> Settings:
     """
     try:
         return Settings(**{key: value for key, value in given.items() if value is not None})
+    except InputError:
+        raise
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, e['loc']))}: {e.get('ctx', {}).get('error', e['msg'])}" for e in error.errors()

@@ -59,18 +59,27 @@ def jsonable(value: object) -> Any:
 
 
 def emit(value: object) -> None:
-    """One JSON object on stdout: one line for programs, indented for people."""
+    """One JSON object on stdout: one line for programs, indented for people.
+
+    Programs get every character as it is; on a terminal those that could steer it are escaped, which JSON reads alike.
+    """
     import json  # not at the top: most runs print lines
 
     utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
-    text = json.dumps(jsonable(value), ensure_ascii=not utf8, indent=2 if is_terminal(sys.stdout) else None)
+    people = is_terminal(sys.stdout)
+    text = json.dumps(jsonable(value), ensure_ascii=not utf8, indent=2 if people else None)
+    if people:
+        text = "\n".join(
+            line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+            for line in text.split("\n")
+        )
     print(text)
 
 
 def line(*fields_: object) -> None:
     """One line of data; fields are parted by two spaces on a terminal, by a tab elsewhere."""
     separator = "  " if is_terminal(sys.stdout) else "\t"
-    print(separator.join(_plain(field) for field in fields_ if field is not None))
+    print(separator.join(plain(field) for field in fields_ if field is not None))
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, wide: int = -1) -> int:
@@ -82,7 +91,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, wide: in
     count = 0
     if not is_terminal(sys.stdout):
         for row in rows:
-            print("\t".join(_plain(field) for field in row))
+            print("\t".join(plain(field) for field in row))
             count += 1
         return count
     from rich.table import Table  # 70 ms, so only where a table is drawn
@@ -93,7 +102,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, wide: in
         widest = number == wide % len(headings)
         drawn.add_column(heading, no_wrap=not widest, overflow="fold" if widest else "ellipsis")
     for row in rows:
-        drawn.add_row(*(Text(_plain(field)) for field in row))  # Text: a statement is never read as markup
+        drawn.add_row(*(Text(plain(field)) for field in row))  # Text: a statement is never read as markup
         count += 1
     if count:
         console(sys.stdout).print(drawn)
@@ -121,15 +130,23 @@ def flat(tree: dict[str, Any], before: str = "") -> Iterator[tuple[str, object]]
 def shown(value: object) -> object:
     """A value for people: times in local time, lists with commas between."""
     if isinstance(value, datetime):
-        return value.astimezone().isoformat(timespec="seconds", sep=" ")
+        return local(value).isoformat(timespec="seconds", sep=" ")
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else value
+
+
+def local(moment: datetime) -> datetime:
+    """A time in the zone of this machine; as it is where that zone's year would be none (0 or 10000)."""
+    try:
+        return moment.astimezone()
+    except (OverflowError, ValueError, OSError):
+        return moment
 
 
 def notice(text: str, *, quiet: bool = False) -> None:
     """Something beside the data, on stderr, dimmed where colours are shown."""
     if quiet or sys.stderr is None:
         return
-    print(dim(_plain(text, keep="\n"), sys.stderr), file=sys.stderr, flush=True)
+    print(dim(plain(text, keep="\n"), sys.stderr), file=sys.stderr, flush=True)
 
 
 def dim(text: str, stream: TextIO) -> str:
@@ -139,11 +156,11 @@ def dim(text: str, stream: TextIO) -> str:
 
 
 def reply(pieces: Iterable[str]) -> None:
-    """Write a model's reply to stdout as it comes, and end the line. Terminal control codes in it are dropped."""
+    """Write a model's reply to stdout as it comes, and end the line. On a terminal what could steer it is dropped."""
     text = ""
     for text in pieces:
         if sys.stdout is not None:
-            sys.stdout.write(_plain(text, keep="\n\t") if is_terminal(sys.stdout) else text)
+            sys.stdout.write(plain(text, keep="\n\t") if is_terminal(sys.stdout) else text)
             sys.stdout.flush()
     print(flush=True)
 
@@ -159,7 +176,7 @@ def confirm(question: str, *, yes: bool) -> None:
         raise InputError(f"{question} There is no terminal to ask on, so nothing was changed; say --yes to go on.")
     import click
 
-    click.confirm(_plain(question), err=True, abort=True)
+    click.confirm(plain(question), err=True, abort=True)
 
 
 @contextmanager
@@ -173,7 +190,7 @@ def progress(label: str, *, quiet: bool = False) -> Iterator[Progress | None]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Bar(*columns, console=console(sys.stderr), transient=True)
-    task = bar.add_task(label, total=None)
+    task = bar.add_task(plain(label), total=None)
 
     def report(done: int, total: int | None = None) -> None:
         if not bar.live.is_started:
@@ -193,9 +210,23 @@ def console(stream: TextIO) -> Console:
     return Console(file=stream, highlight=False, markup=False, emoji=False)
 
 
-def _plain(value: object, *, keep: str = "") -> str:
-    """Text without control characters, so that no stored word can steer a terminal or break a line of data."""
+def plain(value: object, *, keep: str = "") -> str:
+    """Text that can neither steer a terminal nor break a line of data: what no stored word may do.
+
+    Control characters and separators of lines become blanks; what turns the direction of writing, or is not to be seen,
+    is left out. The two joiners stay: Persian, Hindi and many a picture are written with them.
+    """
     text = "" if value is None else value.isoformat() if isinstance(value, datetime) else str(value)
-    if text.isprintable():
-        return text
-    return "".join(c if (c >= " " and not "\x7f" <= c <= "\x9f") or c in keep else " " for c in text)
+    return text if text.isprintable() else "".join(c if c in keep else _harmless(c) for c in text)
+
+
+def _harmless(c: str) -> str:
+    if c.isprintable() or c in _JOINERS:
+        return c
+    import unicodedata  # here, since hardly any text needs it
+
+    kind = unicodedata.category(c)
+    return "" if kind == "Cf" else " " if kind in ("Cc", "Zl", "Zp") else c
+
+
+_JOINERS = "\u200c\u200d"

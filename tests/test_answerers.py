@@ -119,7 +119,7 @@ async def test_streamed_whole_and_asynchronously_the_answer_is_the_same(
     assert "".join(stream) == answer.text
     assert stream.answer == answer
     assert await editor(memory, name).aask(question, seed=3) == answer
-    astream = await editor(memory, name).astream(question, seed=3)
+    astream = editor(memory, name).astream(question, seed=3)
     assert "".join([piece async for piece in astream]) == answer.text
     assert answer.text
 

@@ -79,11 +79,28 @@ async def test_asynchronously(memory: EditMemory) -> None:
     answer = await editor.aask("Who runs Acme?")
     assert answer.text == "Dana Li, I am told"
     messages = [Message("user", "How high is the moon?")]
-    stream = await editor.astream(messages, seed=1)
+    stream = editor.astream(messages, seed=1)
     assert [piece async for piece in stream] == ["I ", "do ", "not ", "know"]
     assert stream.answer.base_untouched
     assert model.calls[1].messages is messages
     assert model.calls[1].parameters == {"seed": 1}
+
+
+async def test_a_stream_may_be_awaited_for_its_decision(memory: EditMemory) -> None:
+    model = Scripted(obeying)
+    editor = Editor(memory, model, scope=Named())
+    stream = editor.astream("Who runs Acme?")
+    with pytest.raises(InputError, match="await the stream"):
+        _ = stream.decision
+    with pytest.raises(InputError, match="use up the stream"):
+        _ = stream.answer
+    assert await stream is stream
+    assert stream.decision.in_scope
+    assert model.calls == []
+    assert [piece async for piece in stream] == ["Dana ", "Li, ", "I ", "am ", "told"]
+    assert stream.answer == await editor.aask("Who runs Acme?")
+    with pytest.raises(InputError):
+        editor.astream([{"role": "user"}])  # type: ignore[list-item]  # at once, as `stream`
 
 
 def test_base_untouched_is_witnessed_not_inferred(memory: EditMemory) -> None:

@@ -390,6 +390,43 @@ def test_export_and_import_round_trip(memory: EditMemory, tmp_path: Path, form: 
     assert gone.statement not in statements(memory, namespace="copy", state="all")
 
 
+FORMULAS = [
+    "=1+1",
+    "+1",
+    "-1 degree",
+    "@SUM(A1)",
+    "'=1+1",
+    "''-2",
+    "'quoted' it is",
+    "'",
+    "＝1+1",
+    "a = b",
+    "'t is so",
+    "=|x",
+]
+
+
+def test_no_cell_of_a_table_is_a_formula_and_all_come_back(memory: EditMemory, tmp_path: Path) -> None:
+    for text in FORMULAS:
+        memory.add(f"{text} .", author=text, source=text, reason=text, aliases=[text, "b"], subject=text)
+    path = tmp_path / "out.csv"
+    memory.export_file(path, format="csv")
+    with path.open(encoding="utf-8", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r", "＝"))]
+    assert memory.import_file(path, namespace="copy").added == len(FORMULAS)
+    for left, right in zip(memory.list(), memory.list(namespace="copy"), strict=True):
+        for name in ("statement", "subject", "aliases", "author", "source", "reason"):
+            assert getattr(left, name) == getattr(right, name)
+
+
+def test_a_table_of_others_is_read_as_it_is(memory: EditMemory, tmp_path: Path) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_text("statement\n'-5' is what he wrote\n=1 is odd\n")
+    assert memory.import_file(path).added == 2
+    assert statements(memory) == ["=1 is odd", "'-5' is what he wrote"]
+
+
 def test_export_to_a_stream_and_to_a_bad_place(memory: EditMemory, tmp_path: Path) -> None:
     memory.add("The CEO of Acme is Dana Li")
     stream = io.StringIO()

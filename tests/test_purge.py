@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -178,6 +182,62 @@ def test_a_reader_that_holds_the_log_is_told(
     memory.doctor(repair=True)
     assert memory.doctor() == []
     assert holding(tmp_path, SECRET.encode()) == []
+
+
+def test_a_backup_that_finds_no_room_leaves_nothing_and_the_older_one_as_it_was(tmp_path: Path) -> None:
+    pytest.importorskip("resource")  # what stands for a full disk here: no file may be longer
+    code = """
+    import resource, sys
+    from memedit.errors import JournalError
+    from memedit.memory import EditMemory
+    with EditMemory.open(sys.argv[1], read_only=sys.argv[3] == "reading") as memory:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        try:
+            memory.backup(sys.argv[2])
+        except JournalError as error:
+            print(error)
+    """
+    with opened(tmp_path / "facts") as memory:
+        fill(memory)
+        memory.journal._scrub_own()
+    goal = tmp_path / "copies" / "copy.db"
+    for how in ("writing", "reading", "over an older one"):
+        if how == "over an older one":
+            with opened(tmp_path / "facts") as memory:
+                memory.backup(goal)
+        before = {path: path.read_bytes() for path in goal.parent.glob("*")}
+        line = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "facts"), str(goal), how]
+        done = subprocess.run(line, capture_output=True, text=True, check=True)
+        assert f"cannot be written to {goal}" in done.stdout
+        assert {path: path.read_bytes() for path in goal.parent.glob("*")} == before
+    with opened(tmp_path / "facts") as memory:
+        assert memory.doctor() == []
+
+
+def test_a_backup_that_failed_does_not_hide_what_an_older_one_holds(
+    memory: EditMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    edit = memory.add(f"The CEO of {SECRET} is Dana Li").edit
+    copy = tmp_path / "copies" / "copy.db"
+    memory.backup(copy)
+    good = copy.read_bytes()
+    copy.write_bytes(b"not a database any more")  # so that the purge does not reach it
+    with pytest.raises(JournalError, match=r"copy\.db"):
+        memory.purge(id=edit.id)
+    copy.write_bytes(good)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(JournalError, match="No space left"):
+            memory.backup(copy)
+    assert list(copy.parent.iterdir()) == [copy]
+    assert copy.read_bytes() == good
+    assert any("copy.db" in finding.what for finding in memory.doctor())
+    memory.backup(copy)
+    assert memory.doctor() == []
+    assert holding(tmp_path / "copies", SECRET.encode()) == []
 
 
 def test_a_backup_that_cannot_be_cleaned_is_named(memory: EditMemory, tmp_path: Path) -> None:

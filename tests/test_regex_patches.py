@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import regex
 from click.testing import CliRunner
 
 from memedit.answerers.regex import Regex
@@ -18,6 +19,7 @@ from memedit.errors import InputError
 from memedit.memory import EditMemory
 from memedit.models.scripted import Scripted
 from memedit.patches import Substitution, substitution_draft, substitution_of
+from memedit.scope.regular_expressions import fault
 
 
 @pytest.fixture
@@ -172,3 +174,104 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert [edit["id"] for edit in listed] == [made["id"]]
     for wrong in (["--regex", "x"], ["--replace", "x"], ["if a, then b", "--regex", "x", "--replace", ""]):
         assert run.invoke(cli, [*base, *wrong]).exit_code == 2
+
+
+# A pattern is refused where it costs too much, or matches everything; and never ends or holds up who writes it
+
+HOSTILE = {
+    "a crash in 19 characters": "(((|){99}){99}){99}",
+    "empty alternatives, years": "((((|){99}){99}){99}){99}",
+    "counts of counts": "(((a{1000}){1000}){1000}){1000}",
+    "without a group": "(?:(?:(?:a{999}){999}){999}){999}",
+    "in a look-behind": "(?<=(?:(?:(?:a|){999}){999}){999})b",
+    "by name": "(?P<a>(?P<b>(?P<c>|){999}){999}){999}",
+    "blanks in the numbers": "(?x)(((a{ 9 9 9 }){9 99}){9#}\n99}){999}",
+    "a number beyond all": "a{99999999999999999999}",
+    "groups without end": "(" * 3000 + "a" + ")" * 3000,
+    "sets without end": "(?V1)" + "[" * 3000 + "a" + "]" * 3000,
+}
+
+
+@pytest.mark.parametrize("pattern", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_pattern_that_cannot_be_made_ready_in_time_is_refused(memory: EditMemory, pattern: str) -> None:
+    for _ in range(2):
+        with pytest.raises(InputError, match="the pattern"):
+            write(memory, pattern, "x", "output")
+    assert memory.list() == []
+    assert fault(pattern, 300) is not None  # the scope that reads patterns
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(?:foo){e<=50}bar", r"\p{Script=Greek}" * 300, "a(?R)?b", "|".join("abcdefghij" * 100)]
+)
+def test_what_is_odd_but_cheap_is_taken(memory: EditMemory, pattern: str) -> None:
+    assert write(memory, pattern, "x", "output")
+
+
+def test_a_file_with_hostile_patterns_is_imported_but_for_these(memory: EditMemory, tmp_path: Path) -> None:
+    patterns = ["colour", *HOSTILE.values(), "grey", "(?:)"]
+    lines = [{"statement": "regex", "kind": "regex", "prompt": json.dumps(_held(one, "x"))} for one in patterns]
+    path = tmp_path / "patches.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = memory.import_file(path)
+    assert report.added == 2
+    assert [number for number, _ in report.faults] == [*range(2, len(HOSTILE) + 2), len(patterns)]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("(?:)", "(?s).+", ".+", ".*", "a*", "x?", "(a|b)?", "a|", "(?=.)", "(?<=.)", "(?!x)", r"[\s\S]+", "(?V1)"),
+        *("^.*$", ".{5,}", "(?#nothing)", r"\X", "(?r).", "(?:foo){e<=5}", r"(.)\1*"),
+    ],
+)
+def test_a_pattern_that_matches_everywhere_is_refused(memory: EditMemory, pattern: str) -> None:
+    with pytest.raises(InputError, match="everywhere"):
+        write(memory, pattern, "x", "output")
+    assert memory.list() == []
+
+
+@pytest.mark.parametrize("pattern", ["^", "$", "(?m)^", r"\b", r"\w+", r"\S+", "(?=Acme)", "[^q]+", "(?i)a*b", r"\s+"])
+def test_one_that_matches_at_certain_places_is_taken(memory: EditMemory, pattern: str) -> None:
+    assert write(memory, pattern, "x", "output")
+
+
+def test_a_pattern_that_runs_for_ever_on_an_ordinary_sentence_is_refused(memory: EditMemory) -> None:
+    with pytest.raises(InputError, match="too long on an ordinary sentence"):
+        write(memory, r"(?:.|..)*(?<=\d\d\d\d)$", "x", "output")
+
+
+def test_what_an_older_memory_holds_does_not_keep_a_question_from_its_answer(
+    memory: EditMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "memedit.patches.compiled", lambda pattern, template: regex.compile("x")
+        )  # before it was checked
+        bad = write(memory, "((((|){99}){99}){99}){99}", "x", "output")
+        wide = write(memory, "(?=(.*))a", r"\1" * 900, "output")
+    good = write(memory, "rain", "sun", "output")
+    answer = Editor(memory, Scripted({"*": "a" * 5000 + "rain"})).ask("What?")
+    assert answer.text == "a" * 5000 + "sun"
+    assert [hit.edit.id for hit in answer.edits] == [good]
+    step = next(step for step in answer.trace if step.get("step") == "regex")
+    assert step["refused"] == [bad]
+    assert wide not in str(step)
+
+
+def test_an_ordinary_pattern_starts_no_process(memory: EditMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("subprocess.run", None)
+    assert write(memory, r"(\d{1,3})\.(\d{3}),(\d{2})|\p{L}{2,4}", r"\1", "output")
+    with pytest.raises(TypeError):
+        write(memory, r"(?:\d{100}){100}", "", "output")
+
+
+def test_what_is_put_in_a_matchs_place_is_bounded() -> None:
+    text = "a" * 3000
+    for pattern, template in (("a", "x" * 9000), ("(a+)", r"\1" * 900), ("(?=(.*))a", r"\1")):
+        done = Regex().substituted(text, [("e-1", Substitution("output", pattern, template))])
+        assert (done.text, done.changed) == (text, ())
+    done = Regex().substituted(
+        text, [("e-1", Substitution("output", "a", "x" * 9)), ("e-2", Substitution("output", "(x)", r"\1y"))]
+    )
+    assert (done.text, done.changed) == ("xy" * 27_000, ("e-1", "e-2"))

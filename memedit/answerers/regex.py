@@ -3,20 +3,22 @@
 The answerers beside it work by meaning; this one by letters, exactly, and around all of them: the rewritten message is
 what the rest of the way sees, the whole reply is what an output pattern sees. So a reply under an output pattern does
 not stream, but comes at once. Every pattern has a time limit, since some take for ever on some texts; one that runs out
-of time leaves the text as it is, and the trace says so.
+of time leaves the text as it is, and the trace says so. So does one that would be refused today and was written by an
+older memedit, and one whose replacement makes the text too long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from memedit.answerers import HandBack, Retriever
 from memedit.edits import Decision, Edit, Message
+from memedit.errors import InputError
 from memedit.models import BaseModel
 from memedit.patches import Substitution, compiled, substitution_of
 
@@ -31,11 +33,12 @@ log = logging.getLogger("memedit")
 @dataclass(frozen=True, slots=True)
 class Substituted:
     """A text after patterns were run over it, one after the other. `changed` are the ids of those that matched,
-    `timed_out` of those that ran out of time."""
+    `timed_out` of those that ran out of time, `refused` of those that cannot be run at all."""
 
     text: str
     changed: tuple[str, ...] = ()
     timed_out: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,18 +94,44 @@ class Regex:
 
     def substituted(self, text: str, patterns: Sequence[tuple[str, Substitution]]) -> Substituted:
         """The text with each match replaced; `patterns` are (id, pattern), run in order."""
-        changed, timed_out = [], []
+        changed, timed_out, refused = [], [], []
         for id_, held in patterns if len(text) <= self.longest else ():
+            ready = _ready(held.pattern, held.replace)
+            if isinstance(ready, str):
+                log.warning("the pattern of %s is not run: %s", id_, ready)
+                refused.append(id_)
+                continue
             try:
-                made = _ready(held.pattern, held.replace).sub(held.replace, text, timeout=self.seconds)
+                made = ready.sub(self._bounded(held.replace, text), text, timeout=self.seconds)
             except TimeoutError:
                 log.warning("the pattern of %s took more than %g s and was stopped", id_, self.seconds)
                 timed_out.append(id_)
                 continue
+            except _TooLongError:
+                continue
             if made != text and len(made) <= self.longest:
                 changed.append(id_)
                 text = made
-        return Substituted(text, tuple(changed), tuple(timed_out))
+        return Substituted(text, tuple(changed), tuple(timed_out), tuple(refused))
+
+    def _bounded(self, template: str, text: str) -> str | Callable[[Any], str]:
+        """The template; or, where what it makes of the text may be huge, what fills it in and stops before that."""
+        references = template.count("\\")
+        if not references and len(template) * len(text) <= 10 * self.longest:
+            return template
+        total = 0
+
+        def expanded(match: Any) -> str:
+            nonlocal total
+            groups = max(len(group or "") for group in (match[0], *match.groups()))  # in a look-ahead: more than all
+            if len(template) + references * groups <= 10 * self.longest:
+                made: str = match.expand(template)
+                total += len(made)
+                if total <= self.longest:
+                    return made
+            raise _TooLongError
+
+        return expanded
 
     def _before(
         self, messages: Sequence[Message], trace: list[dict[str, object]]
@@ -117,6 +146,7 @@ class Regex:
             done = self._run(messages[place].content, before)
         if not done.changed and not after:
             why = f"; out of time: {', '.join(done.timed_out)}" if done.timed_out else ""
+            why += f"; not to be run: {', '.join(done.refused)}" if done.refused else ""
             raise HandBack(f"no pattern on the input matches, and there is none on the output{why}")
         if before:
             trace.append(_step("input", done))
@@ -133,11 +163,20 @@ class Regex:
         return self.substituted(text, [(edit.id, substitution_of(edit)) for edit in edits])
 
 
+class _TooLongError(Exception):
+    """Raised and caught inside `Regex.substituted`."""
+
+
 @lru_cache(maxsize=1000)
-def _ready(pattern: str, template: str) -> Pattern[str]:
-    return compiled(pattern, template)
+def _ready(pattern: str, template: str) -> Pattern[str] | str:
+    """The pattern, or why it is not to be run: a memory may hold some that were written before this was checked."""
+    try:
+        return compiled(pattern, template)
+    except InputError as error:
+        return str(error)
 
 
 def _step(side: str, done: Substituted) -> dict[str, object]:
     step: dict[str, object] = {"step": "regex", "side": side, "edits": list(done.changed)}
-    return step | {"timed_out": list(done.timed_out)} if done.timed_out else step
+    stopped = {"timed_out": done.timed_out, "refused": done.refused}
+    return step | {name: list(ids) for name, ids in stopped.items() if ids}

@@ -149,8 +149,10 @@ def entries(found: Iterable[Part]) -> Iterator[Entry]:
 
 
 def _selected(rows: list[tuple[int, Any]], part: Part, path: Path, select: Any) -> Iterator[tuple[int, object]]:
+    records = [row for _, row in rows if isinstance(row, Mapping)]
     try:
-        chosen = select(part.name, [row for _, row in rows])
+        told = iter(select(part.name, records))
+        chosen = [next(told) if isinstance(row, Mapping) else True for _, row in rows]  # the others are told as faults
     except UNREADABLE as error:
         raise InputError(f"the part {part.name} cannot be told in {path}: {reason(error)}") from error
     return (row for row, wanted in zip(rows, chosen, strict=True) if wanted)
@@ -158,16 +160,16 @@ def _selected(rows: list[tuple[int, Any]], part: Part, path: Path, select: Any) 
 
 def _entry(part: Part, path: Path, number: int, row: object, make: Any) -> Entry:
     if isinstance(row, InputError):
-        return Entry(part, path, number, None, str(row))
+        return Entry(part, path, number, None, reason(row))
     if not isinstance(row, Mapping):
         return Entry(part, path, number, None, f"a record is a JSON object, not {type(row).__name__}")
     try:
         item = make(row, number)
+        if not isinstance(item, Case):
+            return Entry(part, path, number, item)
+        case, faults = sifted(item)
     except UNREADABLE as error:
         return Entry(part, path, number, None, reason(error))
-    if not isinstance(item, Case):
-        return Entry(part, path, number, item)
-    case, faults = sifted(item)
     return Entry(part, path, number, case, None, faults)
 
 

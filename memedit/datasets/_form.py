@@ -104,20 +104,31 @@ def made(
     first = checked(drafts[0])
     prompt, subject, target = first.prompt or first.question or "", first.subject or "", first.target or ""
     kept = {kind: probes for kind, made in questions.items() if (probes := tuple(made))}
+    for kind, probes in kept.items():
+        if not all(isinstance(probe.prompt, str) for probe in probes):
+            raise InputError(f"a question of {kind} is no text")
     return Case(str(id), drafts, prompt, subject, target, old, kept)
 
 
 def reason(error: Exception) -> str:
     """What is wrong with a record, from what its reader raised."""
     if isinstance(error, KeyError):
-        return f"the record has no {error}"
+        return shortened(f"the record has no {error}")
     if isinstance(error, InputError):
-        return str(error)
-    return f"the record is not in the form of this dataset: {error}"
+        return shortened(str(error))
+    return shortened(f"the record is not in the form of this dataset: {error}")
 
 
-UNREADABLE = (InputError, KeyError, TypeError, ValueError, AttributeError, IndexError)
-"""What a reader raises for a record that is not of its form."""
+def shortened(reason: str, longest: int = 500) -> str:
+    """A reason that quotes what was read, which may be of any length."""
+    return reason if len(reason) <= longest else f"{reason[: longest - 2]} …"
+
+
+UNREADABLE = (
+    *(InputError, KeyError, TypeError, ValueError, AttributeError, IndexError),
+    *(RecursionError, OverflowError),
+)
+"""What a reader raises for a record that is not of its form, or that nests or counts beyond what can be read."""
 
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=\S)")
 

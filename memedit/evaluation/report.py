@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 
+from memedit.datasets._rows import cell_shown
 from memedit.errors import InputError
 from memedit.evaluation import _names as names
 from memedit.evaluation._curves import figures
@@ -276,11 +277,11 @@ def compared(report: Report) -> list[Row]:
 
 
 def to_csv(report: Report) -> str:
-    """Every row of every run under `COLUMNS`; a value that a row lacks is empty."""
+    """Every row of every run under `COLUMNS`; a value that a row lacks is empty, and no cell is a formula."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows(report))
+    writer.writerows({name: cell_shown(value) for name, value in row.items()} for row in rows(report))
     return out.getvalue()
 
 

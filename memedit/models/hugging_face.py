@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from memedit.edits import Message
 from memedit.errors import InputError, ModelError
 from memedit.models._asynchronous import in_thread
+from memedit.models._folders import asks_for_code, code_refused, refuse_code, refuse_pickles, trusted
 
 if TYPE_CHECKING:  # torch and transformers are imported late: together they cost seconds
     import numpy as np
@@ -52,10 +53,11 @@ PARAMETERS: dict[str, Any] = {
 
 
 class HuggingFace:
-    """A causal language model by hub `name` or folder.
+    """A causal language model by hub `name` or folder. Weights are read from safetensors; pickles are refused.
 
     `device` is "cuda" or "mps" where there is one, else "cpu"; `dtype` is float32 on the CPU, else what the weights are
-    stored in. Parameters of a call: max_new_tokens, temperature (0, the default, is greedy), top_k, top_p, min_p,
+    stored in. Code that the model brings along is run only with `trust_remote_code`; None is the setting of that name.
+    Parameters of a call: max_new_tokens, temperature (0, the default, is greedy), top_k, top_p, min_p,
     repetition_penalty, seed, stop, against, emphasis.
 
     Raises ModelError where the model cannot be loaded, or is no causal language model; InputError for a parameter that
@@ -65,13 +67,22 @@ class HuggingFace:
     emphasis = 0.0
     """How much more than by itself it should heed facts in front of a question; a small model needs some."""
 
-    def __init__(self, name: str, *, device: str | None = None, dtype: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        trust_remote_code: bool | None = None,
+    ) -> None:
         import torch
 
         self.name = f"hf:{name}"
         self.device = device or best_device()
         self._tokenizing = Lock()
-        self._tokenizer, self._model = load_pretrained(name, dtype or ("float32" if self.device == "cpu" else "auto"))
+        self._tokenizer, self._model = load_pretrained(
+            name, dtype or ("float32" if self.device == "cpu" else "auto"), trust_remote_code=trust_remote_code
+        )
         self._model = self._model.to(torch.device(self.device)).eval()
         self.style: Literal["chat", "completion"] = "chat" if self._tokenizer.chat_template else "completion"
         config = self._model.config.get_text_config()
@@ -295,12 +306,15 @@ def _no_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_pretrained(name: str, dtype: str, *, causal: bool = True) -> tuple[Any, Any]:
+def load_pretrained(
+    name: str, dtype: str, *, causal: bool = True, trust_remote_code: bool | None = None
+) -> tuple[Any, Any]:
     """(tokenizer, model) by hub name or folder, on the CPU. `causal=False` also takes T5, BART and BERT, as they are.
 
     The model's `checkpoint_dtype` is what its configuration says that its weights are stored in; None: it says nothing.
 
-    Raises ModelError where it cannot be loaded, and with `causal` for the others.
+    Raises ModelError where it cannot be loaded, with `causal` for the others, for pickled weights, and for code of the
+    model's own that is not permitted (memedit.models._folders).
     """
     from transformers import (
         AutoConfig,
@@ -312,11 +326,15 @@ def load_pretrained(name: str, dtype: str, *, causal: bool = True) -> tuple[Any,
 
     looks_like_path = name.startswith((".", "~", os.sep)) or name.count("/") > 1
     folder = Path(name).expanduser()
+    refuse_pickles(folder)
+    trust = trusted(trust_remote_code)
+    if not trust:
+        refuse_code(folder)
     if looks_like_path and not folder.is_dir():
         raise ModelError(f"there is no folder {name!r} to load a model from; check the path")
     where = str(folder) if folder.is_dir() else name
     try:
-        config = AutoConfig.from_pretrained(where)
+        config = AutoConfig.from_pretrained(where, trust_remote_code=trust)
         encodes = getattr(config, "is_encoder_decoder", False)
         masked = not encodes and _masked(config)
         if causal and (encodes or masked):
@@ -327,10 +345,13 @@ def load_pretrained(name: str, dtype: str, *, causal: bool = True) -> tuple[Any,
             )
         auto: Any = AutoModelForSeq2SeqLM if encodes else AutoModelForMaskedLM if masked else AutoModelForCausalLM
         with _no_bar():
-            tokenizer, model = AutoTokenizer.from_pretrained(where), auto.from_pretrained(where, dtype=dtype)
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trust)
+            model = auto.from_pretrained(where, dtype=dtype, trust_remote_code=trust, use_safetensors=True)
         model.checkpoint_dtype = getattr(config.get_text_config(), "dtype", None) or getattr(config, "dtype", None)
         return tokenizer, model
     except (OSError, ValueError, KeyError, ImportError) as error:
+        if not trust and asks_for_code(error):
+            raise code_refused(name, "auto_map in its configuration") from error
         advice = "check its files" if folder.is_dir() else "check the name, and that the hub can be reached"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(

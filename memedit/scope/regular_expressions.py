@@ -13,7 +13,8 @@ A pattern is data that somebody wrote, and Python's matcher backtracks: `(a+)+b`
 limit would need another process for each question, since a match cannot be interrupted. So the work is bounded before
 it begins: a question is cut to its last `longest` characters, and a pattern is refused (never run, and named in the
 decision's notes) if it is too long, has a repetition inside a repetition or an alternation inside one, looks around or
-back, or if the number of ways to try it, counted from its repetitions and alternatives, exceeds `WAYS`.
+back, or if the number of ways to try it, counted from its repetitions and alternatives, exceeds `WAYS`. So is one that
+fits whatever is asked: it is about nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from memedit.edits import DEFAULT_NAMESPACE, Decision, Edit, Message
+from memedit.patterns import PROBES
 from memedit.scope._held import NOT_ASKED, Shelves, decision, last_user, nothing_in, ranked, undecided
 from memedit.scope.lexical import words
 
@@ -67,7 +69,7 @@ def fault(pattern: str, longest: int) -> str | None:
     if len(pattern) > LONGEST_PATTERN:
         return f"it has {len(pattern)} characters; at most {LONGEST_PATTERN} are allowed"
     try:
-        re.compile(pattern, re.IGNORECASE)
+        made = re.compile(pattern, re.IGNORECASE)
     except (re.error, RecursionError, OverflowError) as error:
         return f"it is no regular expression: {error}"
     unbounded, ways = 0, 1.0
@@ -100,6 +102,8 @@ def fault(pattern: str, longest: int) -> str | None:
                     return f"it repeats up to {high} times"
     if math.comb(longest + unbounded + 1, unbounded + 1) * ways > WAYS:
         return "there are too many ways to try it: use fewer repetitions and alternatives"
+    if all(made.search(text[-longest:]) for text in PROBES):
+        return "it fits every question"
     return None
 
 
