@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, multiple, rule
 from test_journal import SPACE, AgainstFold, row
 
-from memedit import baking, migrations, writer
-from memedit import journal as journal_module
+from memedit import baking, writer
 from memedit.cli import cli
 from memedit.editor import Editor
 from memedit.edits import Answer, Message
@@ -517,17 +516,31 @@ def test_what_is_forgotten_is_an_edit_too(memory: EditMemory, model: HuggingFace
 # --------------------------------------------------------------------------------------------------------- the journal
 
 
-def test_a_memory_of_the_format_before_is_brought_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "MIGRATIONS", migrations.MIGRATIONS[:1])
-    with Journal.open(tmp_path)._writing(fresh=True) as old:
-        old.add(SPACE, [row("a")])
-    monkeypatch.undo()
+def test_a_memory_of_the_format_before_is_brought_up(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    journal.add(SPACE, [row("a")])
+    make_format_1(journal)
+    journal.close()
     journal = Journal.open(tmp_path)
     assert [edit.statement for edit in journal.find(namespace=SPACE)] == ["a"]
+    assert journal.damaged() == ([], 0)
     assert journal.carried(SPACE) == []
     seq = journal.bake(SPACE, [([1], Fitted("hash", "name", "rome", "{}", b"bytes"))])[0]
     assert journal.weights([seq, 99]) == {seq: b"bytes"}
     journal.close()
+
+
+def make_format_1(journal: Journal) -> None:
+    """Take away what later formats brought."""
+    with journal._writing() as writer:
+        for statement in (
+            *(f"DROP TABLE {table}" for table in ("bake", "bake_part", "setback")),
+            "ALTER TABLE record DROP COLUMN checksum",
+            "UPDATE meta SET value = '1' WHERE name = 'format'",
+            "PRAGMA application_id = 0",
+            "PRAGMA user_version = 0",
+        ):
+            writer.connection.exec_driver_sql(statement)
 
 
 class WithWeights(AgainstFold):
