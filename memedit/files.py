@@ -12,6 +12,7 @@ import os
 import sqlite3
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,8 +57,9 @@ def make(path: Path) -> None:
             f"back; or move {log.name} and {path.name}-shm away, and then restore a backup or begin anew"
         )
     for left in path.parent.glob(f"{path.name}.new-*"):
-        if time.time() - left.stat().st_mtime > _LEFT:
-            left.unlink(missing_ok=True)
+        with suppress(OSError):  # it has got its name
+            if time.time() - left.stat().st_mtime > _LEFT:
+                left.unlink()
     new = path.with_name(f"{path.name}.new-{os.urandom(6).hex()}")
     try:
         driver = sqlite3.connect(new, isolation_level=None)

@@ -27,7 +27,7 @@ moment, the past as well: the text is gone.
    change of several cannot be taken out in part. The others of such a change are then in the memory again.
 
 The past: as of sequence number n, the records up to n judged at the time of record n; as of a time t, the records
-written until t judged at t.
+written until t judged at t. When a record was written, where the clock was wrong, is told by memedit.dates.
 """
 
 from __future__ import annotations
