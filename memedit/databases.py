@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.pool import QueuePool
 
 from memedit.errors import InputError, JournalError, NotFoundError
-from memedit.files import Files, examine, log_of, make
+from memedit.files import Files, examine, log_of, make, tidy
 from memedit.schema import SEQ_BITS
 
 DATABASE = "journal.db"
@@ -63,6 +63,8 @@ def open_folder(folder: Path, read_only: bool) -> Database:
         if not path.exists():
             make(path)
         examine(path)
+        if not read_only and path.stat().st_nlink > 1:
+            tidy(path)
     files = Files(path)
     obstacle = "it was opened for reading only" if read_only else None
     if obstacle is None and not (os.access(path, os.W_OK) and os.access(folder, os.W_OK)):

@@ -56,10 +56,7 @@ def make(path: Path) -> None:
             f"{path} is missing, but its log {log.name} is there, which may hold what was last written. Put the file "
             f"back; or move {log.name} and {path.name}-shm away, and then restore a backup or begin anew"
         )
-    for left in path.parent.glob(f"{path.name}.new-*"):
-        with suppress(OSError):  # it has got its name
-            if time.time() - left.stat().st_mtime > _LEFT:
-                left.unlink()
+    tidy(path)
     new = path.with_name(f"{path.name}.new-{os.urandom(6).hex()}")
     try:
         driver = sqlite3.connect(new, isolation_level=None)
@@ -77,6 +74,15 @@ def make(path: Path) -> None:
                 new.rename(path)
     finally:
         new.unlink(missing_ok=True)
+
+
+def tidy(path: Path) -> None:
+    """Delete what processes left that were killed while they made the database, under other names."""
+    for left in path.parent.glob(f"{path.name}.new-*"):
+        with suppress(OSError):  # it has got its name meanwhile, or the folder may only be read
+            found = left.stat()
+            if found.st_nlink > 1 or time.time() - found.st_mtime > _LEFT:
+                left.unlink()
 
 
 def examine(path: Path) -> None:

@@ -141,6 +141,18 @@ def test_of_two_that_make_a_file_the_first_stays(tmp_path: Path, monkeypatch: py
         assert [one.name for one in tmp_path.glob(f"{number}.db*")] == [path.name]
 
 
+def test_what_a_process_left_that_was_killed_on_the_way_is_deleted(tmp_path: Path) -> None:
+    with opened(tmp_path) as memory:
+        memory.add("one")
+    os.link(tmp_path / "journal.db", tmp_path / "journal.db.new-killed")
+    with opened(tmp_path, read_only=True) as memory:
+        assert statements(memory) == ["one"]
+    assert (tmp_path / "journal.db.new-killed").exists()
+    with opened(tmp_path) as memory:
+        assert statements(memory) == ["one"]
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.db"]
+
+
 def _no_links(*_: object) -> None:
     raise PermissionError
 
