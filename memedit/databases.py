@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from sqlalchemy.pool import QueuePool
 
 from memedit.errors import InputError, JournalError, NotFoundError
+from memedit.files import Files, examine, log_of, make, tidy
 from memedit.schema import SEQ_BITS
 
 DATABASE = "journal.db"
@@ -32,12 +33,16 @@ BULK = 10_000
 
 
 class Database(NamedTuple):
-    """An opened database: `where` as users are told it, its folder if any, and why it cannot be written, if so."""
+    """An opened database: `where` as users are told it, its folder if any, and why it cannot be written, if so.
+
+    `files` watches over the files in the folder.
+    """
 
     engine: sa.Engine
     where: str
     folder: Path | None
     obstacle: str | None
+    files: Files | None
 
 
 def checked_folder(folder: Path) -> None:
@@ -66,28 +71,34 @@ def open_folder(folder: Path, read_only: bool) -> Database:
             raise JournalError(f"the folder {folder} cannot be made: {error.strerror}") from error
         if not os.access(folder, os.W_OK):
             raise JournalError(f"the folder {folder} cannot be written, so no memory can be made there")
+    path = path.absolute()  # it stays where it is, wherever the process goes
+    with explained(str(folder)):
+        if not path.exists():
+            make(path)
+        examine(path)
+        if not read_only and path.stat().st_nlink > 1:
+            tidy(path)
+    files = Files(path)
     obstacle = "it was opened for reading only" if read_only else None
-    if obstacle is None and path.exists() and not (os.access(path, os.W_OK) and os.access(folder, os.W_OK)):
+    if obstacle is None and not (os.access(path, os.W_OK) and os.access(folder, os.W_OK)):
         obstacle = "its files may only be read by this user"
-    wal = path.with_name(DATABASE + "-wal")
+    wal = log_of(path)
     # Who may not write leaves the empty log behind that reading has made; who may, takes it away again.
     quiet = not any(path.with_name(DATABASE + end).exists() for end in ("-wal", "-journal"))
-    tidy = obstacle is not None and quiet and os.access(path, os.W_OK) and os.access(folder, os.W_OK)
+    clears = obstacle is not None and quiet and os.access(path, os.W_OK) and os.access(folder, os.W_OK)
 
     def connect() -> sqlite3.Connection:
         if obstacle is None:
-            driver = sqlite3.connect(path, timeout=LOCK_SECONDS, check_same_thread=False, isolation_level=None)
+            mode = "mode=rw"  # never makes a file: where this one is gone, another is no help
         else:
             # A reader in WAL mode shares memory with the writers through a file beside the database. In a folder that
             # cannot be written there is none to be made; without a log, though, the database alone is the whole truth.
             alone = not os.access(folder, os.W_OK) and not (wal.exists() and wal.stat().st_size)
-            driver = sqlite3.connect(
-                f"{path.absolute().as_uri()}?{'mode=rw' if tidy else 'immutable=1' if alone else 'mode=ro'}",
-                uri=True,
-                timeout=LOCK_SECONDS,
-                check_same_thread=False,
-                isolation_level=None,
-            )
+            mode = "mode=rw" if clears else "immutable=1" if alone else "mode=ro"
+        driver = sqlite3.connect(
+            f"{path.as_uri()}?{mode}", uri=True, timeout=LOCK_SECONDS, check_same_thread=False, isolation_level=None
+        )
+        if obstacle is not None:
             driver.execute("PRAGMA query_only = ON")
         driver.execute("PRAGMA synchronous = FULL")
         driver.execute(f"PRAGMA cache_size = -{PAGES_KIB}")
@@ -115,7 +126,7 @@ def open_folder(folder: Path, read_only: bool) -> Database:
                 engine.dispose()
                 raise
             connection.close()
-    return Database(engine, str(folder), folder, obstacle)
+    return Database(engine, str(folder), folder, obstacle, files)
 
 
 def _use_log(driver: sqlite3.Connection) -> None:
@@ -161,7 +172,7 @@ def open_url(text: str, read_only: bool) -> Database:
             cursor.execute(f"SET search_path TO {schema}")
         driver.commit()
 
-    return Database(engine, shown, None, obstacle)
+    return Database(engine, shown, None, obstacle, None)
 
 
 def keep_many_pages(connection: Connection) -> None:
@@ -202,6 +213,12 @@ def purge_copy(copy: Path, journal: Path) -> None:
             driver.execute(
                 f"UPDATE main.record SET {column} = NULL WHERE {column} IS NOT NULL AND (seq, id) IN "
                 f"(SELECT seq, id FROM truth.record WHERE {column} IS NULL)"
+            )
+        if driver.execute("SELECT 1 FROM pragma_table_info('record', 'main') WHERE name = 'checksum'").fetchone():
+            # Of the same record, emptied alike. What is damaged in the copy is so still.
+            driver.execute(
+                "UPDATE main.record SET checksum = t.checksum FROM truth.record t "
+                "WHERE t.seq = main.record.seq AND t.id = main.record.id AND t.checksum != main.record.checksum"
             )
         driver.execute(f"INSERT OR IGNORE INTO main.purged SELECT * FROM truth.purged WHERE seq IN ({gone})")
         driver.execute(f"DELETE FROM main.alias WHERE seq IN ({gone})")

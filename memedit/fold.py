@@ -34,7 +34,7 @@ moment, the past as well: the text is gone.
    not to make the model say it. What is not said is answered from the memory.
 
 The past: as of sequence number n, the records up to n judged at the time of record n; as of a time t, the records
-written until t judged at t.
+written until t judged at t. When a record was written, where the clock was wrong, is told by memedit.dates.
 """
 
 from __future__ import annotations

@@ -15,8 +15,12 @@ holds the bytes, `untaken` names the edits that the model was found not to say w
 when asked (memedit.fold, rule 5).
 
 Sequence numbers rise in commit order without gaps, because a writer takes the database's write lock first (SQLite:
-BEGIN IMMEDIATE; PostgreSQL: an advisory lock) and then the number after the last. Times never fall along them. So "as
-of a time" is "as of a number", and a reader that has seen number n has seen all before it.
+BEGIN IMMEDIATE; PostgreSQL: an advisory lock) and then the number after the last. So a reader that has seen number n
+has seen all before it. "As of a time" is "as of a number": memedit.dates finds it, whatever the clock has done, and
+`setback` holds the places where it had been set back.
+
+Each record has a checksum of its columns, and a folder's files are known again (memedit.databases), so that nothing is
+answered from a row that was changed by other hands, or acknowledged into a file that is gone.
 
 This file reads, and says when a transaction begins and ends; memedit.writer writes inside it, memedit.rules holds the
 SQL of the fold, memedit.databases opens and cleans the files. Memory (memedit.memory) parses, checks and searches; here
@@ -41,11 +45,23 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from memedit import databases
-from memedit.databases import DATABASE, explained
+from memedit.databases import DATABASE, Database, explained
+from memedit.dates import Dates, Fall
 from memedit.edits import Bake, Edit, Record, State
 from memedit.errors import ConflictError, InputError, JournalError, NewerFormatError
+from memedit.files import new_id
 from memedit.fold import Carried, Carrier, Entry, Folded, carried, said
-from memedit.lookups import chunks, created_at, edit_of, encoder_base, head_of, naming, resolve, selected
+from memedit.lookups import (
+    chunks,
+    created_at,
+    edit_of,
+    encoder_base,
+    head_of,
+    is_whole,
+    naming,
+    resolve,
+    selected,
+)
 from memedit.migrations import MIGRATIONS
 from memedit.rules import (
     ends,
@@ -83,6 +99,7 @@ from memedit.schema import (
     part,
     purged,
     record,
+    setback,
     state,
     target,
     to_datetime,
@@ -102,9 +119,10 @@ _BAKED = sa.select(bake_.c.seq).where(bake_.c.namespace == sa.bindparam("number"
 
 
 class _Held(threading.local):
-    """The connection that this thread reads with for longer than one question."""
+    """The connection that this thread reads with for longer than one question, and whether it reads what is damaged."""
 
     connection: Connection | None = None
+    unchecked = False
 
 
 class Journal:
@@ -113,11 +131,12 @@ class Journal:
     `writable` is None, or the reason why nothing can be written. `clock` gives microseconds since 1970.
     """
 
-    def __init__(self, engine: sa.Engine, where: str, folder: Path | None, obstacle: str | None) -> None:
-        self._engine = engine
-        self.where = where
-        self.folder = folder
-        self.obstacle = obstacle
+    def __init__(self, database: Database) -> None:
+        self._engine = database.engine
+        self._files = database.files
+        self.where = database.where
+        self.folder = database.folder
+        self.obstacle = database.obstacle
         self.clock: Callable[[], int] = lambda: time.time_ns() // 1000
         self._numbers: dict[str, int] = {}
         self._bases: dict[str, int] = {}
@@ -126,6 +145,7 @@ class Journal:
         self._begin: Callable[[], None] | None = None
         """Makes the database, which is not there yet; called before the first write."""
         self._elsewhere: TemporaryDirectory[str] | None = None
+        self._dates: Dates | None = None
         self.seen = 0
         """The last sequence number when it was last asked for: others may have written since."""
 
@@ -148,7 +168,7 @@ class Journal:
         if born is not None and not read_only and "://" not in text and not (Path(text) / DATABASE).exists():
             return cls._unborn(Path(text), born)
         journal = cls(
-            *(databases.open_url(text, read_only) if "://" in text else databases.open_folder(Path(text), read_only))
+            databases.open_url(text, read_only) if "://" in text else databases.open_folder(Path(text), read_only)
         )
         try:
             journal._bring_to_format()
@@ -171,6 +191,7 @@ class Journal:
                     return
                 made = cls.open(folder)  # another process may have been faster
                 before, journal._engine, journal.obstacle = journal._engine, made._engine, made.obstacle
+                journal._files = made._files
                 journal._begin = None
                 before.dispose()  # who reads from it goes on; its files stay until the journal is closed
             born()
@@ -249,6 +270,15 @@ class Journal:
                 self._held.connection = before
 
     @contextmanager
+    def unchecked(self) -> Iterator[None]:
+        """Within this the thread reads edits as they stand, damaged or not: to find those that are to go."""
+        before, self._held.unchecked = self._held.unchecked, True
+        try:
+            yield
+        finally:
+            self._held.unchecked = before
+
+    @contextmanager
     def _reading(self) -> Iterator[Connection]:
         """A connection that sees one state of the database throughout."""
         if self._held.connection is not None:
@@ -257,6 +287,8 @@ class Journal:
         with explained(self.where), self._engine.connect() as connection:
             if not self.is_sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            if self._files is not None:
+                self._files.check(connection, "nothing was read")
             yield connection
 
     @contextmanager
@@ -272,10 +304,16 @@ class Journal:
         with explained(self.where), self._engine.connect() as plain:
             connection = plain.execution_options(memedit_begin="BEGIN IMMEDIATE")
             with connection.begin():
-                if not self.is_sqlite:
+                if self._files is not None:
+                    self._files.begin(connection)
+                else:
                     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{databases.LOCK_SECONDS}s'")
                     connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext(current_schema()), 20250)")
                 yield Writer(self, connection, fresh)
+                if self._files is not None:
+                    self._files.check(connection, "nothing was written", written=True)
+            if self._files is not None:  # what went into a file that is gone was not written
+                self._files.check(connection, "what was being written may be lost with it", written=True)
 
     def _number(self, connection: Connection, namespace: str) -> int:
         """The namespace's number, -1 where there is none."""
@@ -311,16 +349,37 @@ class Journal:
             raise InputError(f"as_of is a sequence number or a datetime, not {as_of!r}")
         if isinstance(as_of, int):
             n = max(0, min(as_of, head))
-            return At(n, created_at(connection, n))
+            return At(n, self._judged(connection, head).of(n))
         t = to_micros(as_of)
-        low, high = 0, head  # times rise with the numbers, which have no gaps
-        while low < high:
-            middle = (low + high + 1) // 2
-            if created_at(connection, middle) <= t:
-                low = middle
-            else:
-                high = middle - 1
-        return At(low, t)
+        return At(self._judged(connection, head).upto(t), t)
+
+    def _judged(self, connection: Connection, head: int | None = None) -> Dates:
+        """The dates of the records as they are to be believed now."""
+        head = head_of(connection) if head is None else head
+
+        def told(first: int, last: int) -> Sequence[int]:
+            if first == last:
+                return [created_at(connection, first)]
+            query = sa.select(record.c.created_at).where(record.c.seq.between(first, last)).order_by(record.c.seq)
+            return connection.scalars(query).all()
+
+        now, known = self.clock(), self._dates
+        if known is None or known.head != head or not known.holds(now):
+            falls = [Fall(*row) for row in connection.execute(sa.select(setback))]
+            self._dates = known = Dates(head, falls, told, now)
+        return known.by(told)
+
+    def _edits(self, connection: Connection, rows: Iterable[Any]) -> list[Edit]:
+        """The edits of rows that were `selected`, with the dates that are believed. Refuses what is damaged."""
+        read = list(rows)
+        damaged = [] if self._held.unchecked else [row.id for row in read if not is_whole(row)]
+        if damaged:
+            raise JournalError(
+                f"{self.where}: the edit {damaged[0]} is damaged: it is not as memedit wrote it. `memedit doctor` "
+                f"lists all that are; restore a backup, or erase it (memedit purge --id {damaged[0]}) and tell it anew"
+            )
+        dates = self._judged(connection) if read and read[0].fell else None
+        return [edit_of(row, row.created_at if dates is None else dates.of(row.seq)) for row in read]
 
     # What the index reads
 
@@ -531,7 +590,7 @@ class Journal:
             for chunk in chunks(seqs):
                 if plain:
                     rows = connection.execute(found_now(), {"t": at.t, "seqs": chunk})
-                    found += [edit_of(row) for row in rows]
+                    found += self._edits(connection, rows)
                 else:
                     found += self._find(connection, **given, seqs=chunk)
         return sorted(found, key=lambda edit: edit.seq, reverse=not oldest_first)
@@ -578,7 +637,7 @@ class Journal:
         query = query.where(*conditions).order_by(by_seq if oldest_first else by_seq.desc())
         if limit is not None or offset:
             query = query.limit(limit if limit is not None else 2**62).offset(offset)
-        return [edit_of(row) for row in connection.execute(query)]
+        return self._edits(connection, connection.execute(query))
 
     def _conditions(
         self, e: Any, number: int | None, at: At, wanted: State | str, narrow: bool = False
@@ -738,6 +797,8 @@ class Journal:
             query = query.limit(limit if limit is not None else 2**62).offset(offset)
         parts = [query] if seqs is None else [query.where(record.c.seq.in_(chunk)) for chunk in chunks(seqs)]
         rows = [row for part in parts for row in connection.execute(part)]
+        fallen = rows and connection.execute(sa.select(setback.c.seq).limit(1)).first()
+        dates = self._judged(connection) if fallen else None
         targets: dict[int, list[str]] = {}
         for chunk in chunks(row.seq for row in rows):
             acted = sa.select(target.c.seq, record.c.id).join_from(target, record, record.c.seq == target.c.target)
@@ -749,7 +810,7 @@ class Journal:
                 seq=row.seq,
                 op=row.op,
                 namespace=row.name,
-                created_at=to_datetime(row.created_at),
+                created_at=to_datetime(row.created_at if dates is None else dates.of(row.seq)),
                 statement=row.statement,
                 targets=tuple(targets.get(row.seq, ())),
                 author=row.author,
@@ -819,7 +880,7 @@ class Journal:
         if author is not None:
             query = query.where(record.c.author == author)
         if since is not None:
-            query = query.where(record.c.created_at >= to_micros(since))
+            query = query.where(record.c.seq > self._judged(connection).upto(to_micros(since) - 1))
         query = query.order_by(record.c.seq.desc())
         seqs = list(connection.scalars(query.limit(last) if last is not None else query))
         if not seqs:
@@ -1042,12 +1103,14 @@ class Journal:
             rows: dict[int, Any] = {}
             names: dict[int, str] = {}
             for chunk in chunks(one.seq for one in every):
-                query = sa.select(bake_, record.c.id, record.c.created_at)
+                query = sa.select(bake_, record.c.id)
                 query = query.join_from(bake_, record, record.c.seq == bake_.c.seq).where(bake_.c.seq.in_(chunk))
                 rows.update({row.seq: row for row in connection.execute(query)})
             for chunk in chunks(edit for one in every for edit in one.edits):
                 named = sa.select(record.c.seq, record.c.id).where(record.c.seq.in_(chunk))
                 names.update((row.seq, row.id) for row in connection.execute(named))
+            judged = self._judged(connection) if every else None
+            dates = {} if judged is None else {one.seq: judged.of(one.seq) for one in every}
         force: dict[str, list[Carried]] = {}  # model -> its changes in force
         for one in every:
             if one.in_force:
@@ -1062,7 +1125,7 @@ class Journal:
                     id=row.id,
                     seq=one.seq,
                     namespace=namespace,
-                    created_at=to_datetime(row.created_at),
+                    created_at=to_datetime(dates[one.seq]),
                     method=row.method,
                     settings=json.loads(row.settings),
                     model=row.name,
@@ -1202,6 +1265,7 @@ class Journal:
                 assert isinstance(connection.driver_connection, sqlite3.Connection)
                 connection.driver_connection.backup(copy)
                 copy.execute("PRAGMA journal_mode=DELETE")
+                copy.execute(f"PRAGMA application_id = {new_id()}")  # no log of this database is the copy's
             finally:
                 copy.close()
         finally:
@@ -1290,6 +1354,18 @@ class Journal:
         with self._reading() as connection:
             found = list(connection.exec_driver_sql("PRAGMA integrity_check").scalars())
         return [] if found == ["ok"] else found
+
+    def damaged(self) -> tuple[list[str], int]:
+        """The ids of the records that are not as they were written, and how many records are missing."""
+        found: list[str] = []
+        count = after = 0
+        with self._reading() as connection:
+            while rows := connection.execute(
+                sa.select(record).where(record.c.seq > after).order_by(record.c.seq).limit(10_000)
+            ).fetchall():
+                found += [row.id for row in rows if not is_whole(row)]
+                count, after = count + len(rows), rows[-1].seq
+        return found, after - count
 
     def encoders(self, namespace: str | None = None) -> list[tuple[str, int, int]]:
         """(identity, dimension, edits with vectors) of each encoder whose vectors are kept, for a namespace or any."""

@@ -14,9 +14,12 @@ from sqlalchemy import Connection
 
 from memedit.edits import Edit
 from memedit.errors import InputError, NotFoundError
-from memedit.schema import SEQ_BITS, alias, encoder_, namespace_, record, to_datetime
+from memedit.schema import SEQ_BITS, alias, checksum, encoder_, namespace_, record, setback, to_datetime
 
 _CHUNK = 1000  # values in one IN list
+
+
+_CHECKSUM = len(record.columns) - 1  # its place in a row
 
 
 def chunks(values: Iterable[int]) -> Iterator[list[int]]:
@@ -35,31 +38,32 @@ def naming(about: int) -> sa.CompoundSelect[Any]:
 # One column to one field, and back
 
 
-EDIT_COLUMNS = (
-    *("seq", "id", "created_at", "statement", "subject", "relation", "target", "prompt", "question", "aliases", "kind"),
-    *("author", "source", "reason", "valid_from", "valid_to", "supersedes"),
-)
-
-
 def selected(e: Any, source: Any, judged: Any, by: Any, ends: Any) -> sa.Select[Any]:
     """The columns that `edit_of` reads."""
     return sa.select(
-        *(e.c[column] for column in EDIT_COLUMNS),
+        *e.columns,
         namespace_.c.name.label("namespace_name"),
         judged.label("state"),
         by.label("superseded_by"),
         ends.label("ends"),
+        sa.select(sa.literal_column("1")).select_from(setback).exists().label("fell"),
     ).select_from(source.join(namespace_, namespace_.c.number == e.c.namespace))
 
 
-def edit_of(row: Any) -> Edit:
+def is_whole(row: Any) -> bool:
+    """Whether the columns of a record, which the row begins with, are as they were written."""
+    return bool(checksum(row[:_CHECKSUM]) == row[_CHECKSUM])
+
+
+def edit_of(row: Any, created: int) -> Edit:
+    """The edit of a row that was `selected`, to be shown with this date."""
     end = min((one for one in (row.valid_to, row.ends) if one is not None), default=None)
     return Edit(
         id=row.id,
         seq=row.seq,
         statement=row.statement or "",
         namespace=row.namespace_name,
-        created_at=to_datetime(row.created_at),
+        created_at=to_datetime(created),
         subject=row.subject,
         relation=row.relation,
         target=row.target,

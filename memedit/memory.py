@@ -363,14 +363,15 @@ class EditMemory:
             raise InputError("say what to purge by one of id, author and subject")
         checked_namespace(namespace)
         about = None if subject is None else _about(namespace, subject)
-        if id is not None:
-            self.get(id, namespace=namespace)  # before anything goes
-        before = self.journal.generation(namespace)
-        try:
-            count = self.journal.purge(namespace=namespace, given=id, author=author, about=about, by=self.author)
-        finally:
-            if self.journal.generation(namespace) != before:  # erased, though a file may still have to be cleaned
-                self._drop_index(namespace)
+        with self.journal.unchecked():  # this is the way to be rid of a damaged edit
+            if id is not None:
+                self.get(id, namespace=namespace)  # before anything goes
+            before = self.journal.generation(namespace)
+            try:
+                count = self.journal.purge(namespace=namespace, given=id, author=author, about=about, by=self.author)
+            finally:
+                if self.journal.generation(namespace) != before:  # erased, though a file may still have to be cleaned
+                    self._drop_index(namespace)
         return count
 
     # Reading
@@ -778,11 +779,25 @@ class EditMemory:
         for line in self.journal.integrity()[:10]:
             advice = "Keep the files as they are; restore a backup, or export what can still be read."
             found.append(Finding("error", f"the database is damaged: {line}", advice))
+        damage = self._check_records()  # its edits cannot be read
+        found += damage
         for name in self.namespaces() if namespace is None else [checked_namespace(namespace)]:
             found += self._check_fold(name, repair)
             found += self._check_index(name, repair)
-            found += self._check_conflicts(name)
+            found += [] if damage else self._check_conflicts(name)
         found += self._check_leftovers(repair)
+        return found
+
+    def _check_records(self) -> Findings:
+        damaged, missing = self.journal.damaged()
+        found = []
+        if damaged:
+            which = ", ".join(damaged[:10]) + (f" and {len(damaged) - 10:,} more" if len(damaged) > 10 else "")
+            what = f"{len(damaged):,} records are not as memedit wrote them: {which}"
+            advice = "Restore a backup; or erase each (memedit purge --id ID) and tell it anew."
+            found.append(Finding("error", what, advice))
+        if missing:
+            found.append(Finding("error", f"{missing:,} records are missing from the journal", "Restore a backup."))
         return found
 
     def _check_fold(self, namespace: str, repair: bool) -> Findings:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
+from memedit.schema import checksum
+
 # {big}: the 64-bit integer that is also SQLite's row key; {bytes}: binary; {clustered}: rows kept in key order.
 _TYPES = {
     "sqlite": {"big": "INTEGER", "bytes": "BLOB", "clustered": " WITHOUT ROWID"},
@@ -76,10 +78,36 @@ _LOOKS = (
 _BEGAN = ("ALTER TABLE record ADD COLUMN began {big}",)
 
 
+# Where the clock had been set back between two records, and by how much: only there can dates be in dispute.
+_SETBACKS = ("CREATE TABLE setback (seq {big} PRIMARY KEY, before {big} NOT NULL, after {big} NOT NULL)",)
+
+# Of the columns of a record, so that a row which was changed outside of memedit is noticed.
+_CHECKSUMS = ("ALTER TABLE record ADD COLUMN checksum {big}",)
+
+
 def _run(connection: Connection, statements: tuple[str, ...]) -> None:
     types = _TYPES[connection.dialect.name]
     for statement in statements:
         connection.exec_driver_sql(statement.format(**types))
+
+
+def _guard(connection: Connection) -> None:
+    """Formats before this kept no dates that fall, so there are no setbacks; what stands in the rows is believed."""
+    _run(connection, _SETBACKS + _CHECKSUMS)
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    update = f"UPDATE record SET checksum = {mark} WHERE seq = {mark}"
+    columns = (
+        "seq, id, op, namespace, created_at, statement, subject, relation, target, prompt, question, aliases, kind, "
+        "author, source, reason, valid_from, valid_to, cardinality, keys, slot, about, digest, supersedes, began"
+    )
+    after = 0
+    while True:
+        query = f"SELECT {columns} FROM record WHERE seq > {after} ORDER BY seq LIMIT 10000"
+        rows = connection.exec_driver_sql(query).fetchall()
+        if not rows:
+            return
+        connection.exec_driver_sql(update, [(checksum(tuple(row)), row.seq) for row in rows])
+        after = rows[-1].seq
 
 
 MIGRATIONS: list[Callable[[Connection], None]] = [
@@ -87,4 +115,5 @@ MIGRATIONS: list[Callable[[Connection], None]] = [
     lambda connection: _run(connection, _WEIGHTS),
     lambda connection: _run(connection, _LOOKS),
     lambda connection: _run(connection, _BEGAN),
+    _guard,
 ]

@@ -7,6 +7,7 @@ There are no queries here: memedit.rules says what the rows mean, memedit.lookup
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -45,6 +46,15 @@ def hash64(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
+_COLUMNS = "\x1f".join(["%s"] * 25)
+
+
+def checksum(columns: tuple[object, ...]) -> int:
+    """Of all other columns of a record, in order: a row that was changed by hand or by a bad disk has another."""
+    # A bulk write is held up by this more than by anything else here, so it is no slower than it has to be.
+    return zlib.crc32((_COLUMNS % columns).encode("utf-8", "surrogatepass"))
+
+
 def slot_hash(namespace: str, subject: str, relation: str) -> int:
     """The chain of a single-valued relation of a subject; both normalised. Not negative: those are own chains."""
     return hash64("slot", namespace, subject, relation) & 0x7FFFFFFFFFFFFFFF
@@ -71,7 +81,8 @@ namespace_ = _table("namespace", "number name generation", texts="name")
 _TEXTS = "statement subject relation target prompt question aliases kind author source reason"
 record = _table(
     "record",
-    f"seq id op namespace created_at {_TEXTS} valid_from valid_to cardinality keys slot about digest supersedes began",
+    f"seq id op namespace created_at {_TEXTS} valid_from valid_to cardinality keys slot about digest supersedes began "
+    "checksum",
     texts=f"id op {_TEXTS} cardinality keys supersedes",
 )
 target = _table("target", "seq target op", texts="op")
@@ -84,6 +95,7 @@ change = _table("change", "namespace seq edit_seq live")
 encoder_ = _table("encoder", "number identity dimension", texts="identity")
 vector = _table("vector", "id data", raw="data")
 backup_ = _table("backup", "path created_at purged", texts="path")
+setback = _table("setback", "seq before after")
 bake_ = _table("bake", "seq namespace model name method settings base size", texts="model name method settings")
 untaken = _table("untaken", "seq edit")
 part = _table("bake_part", "seq number data", raw="data")

@@ -32,12 +32,14 @@ from memedit.schema import (
     base_hash,
     chain,
     change,
+    checksum,
     encoder_,
     meta,
     namespace_,
     part,
     purged,
     record,
+    setback,
     state,
     target,
     undone,
@@ -48,6 +50,8 @@ from memedit.schema import (
 if TYPE_CHECKING:  # the journal imports this file
     from memedit.journal import Journal
 
+SKEW = 1_000_000
+"""Microseconds by which the clock may fall, as between two machines at one database, without being said to."""
 _PART = 8 << 20  # bytes of one part of a change: far below what either database takes in one value
 
 
@@ -58,9 +62,10 @@ class Writer:
         self.journal = journal
         self.connection = connection
         self.head = 0 if fresh else head_of(connection)
-        last = 0 if fresh else created_at(connection, self.head)
-        # A clock that was set back must not make times fall along the numbers.
-        self.now = max(journal.clock(), last)
+        self.last = 0 if fresh else created_at(connection, self.head)
+        self.now = journal.clock()
+        if 0 < self.last - self.now < SKEW:
+            self.now = self.last
 
     def namespace(self, name: str) -> int:
         query = sa.select(namespace_.c.number).where(namespace_.c.name == name)
@@ -98,13 +103,17 @@ class Writer:
             ids = [prefix + digits[start : start + 10] for start in range(0, 10 * count, 10)]
             if len(set(ids)) < count:
                 continue
+            rows = [(*row, checksum(row)) for row in make(ids)]
             attempt = self.connection.begin_nested()
             try:
-                self.put(record, make(ids))
+                self.put(record, rows)
             except sa.exc.IntegrityError:
                 attempt.rollback()
                 continue
             attempt.commit()
+            if self.now < self.last:
+                self.put(setback, [(rows[0][0], self.last, self.now)])
+            self.last = self.now
             return ids
 
     # Adding
@@ -366,7 +375,7 @@ class Writer:
         """Append a record that acts on others; -> its seq."""
         self.head = seq = self.head + 1
         blank = {"author": author, "reason": reason}
-        columns = [column.name for column in record.columns][5:]
+        columns = [column.name for column in record.columns][5:-1]
 
         def make(ids: list[str]) -> list[tuple[object, ...]]:
             return [(seq, ids[0], op, number, self.now, *(blank.get(column) for column in columns))]
@@ -433,6 +442,14 @@ class Writer:
 
     # Purging
 
+    def sign(self, seqs: Iterable[int]) -> None:
+        """Bring the checksums of records in line with what now stands in them."""
+        for chunk in chunks(seqs):
+            rows = self.connection.execute(sa.select(*record.columns[:-1]).where(record.c.seq.in_(chunk))).fetchall()
+            mark = self.journal._mark
+            signed = f"UPDATE record SET checksum = {mark} WHERE seq = {mark}"
+            self.connection.exec_driver_sql(signed, [(checksum(tuple(row)), row.seq) for row in rows])
+
     def named(self, number: int, author: str) -> bool:
         query = sa.select(record.c.seq).where(record.c.namespace == number, record.c.author == author).limit(1)
         return self.connection.execute(query).first() is not None
@@ -454,8 +471,10 @@ class Writer:
             self.put(purged, tombs)
             self.connection.execute(sa.update(record).where(record.c.seq.in_(chunk)).values(blank))
             # The reason of a removal may quote what was removed.
-            acting = sa.select(target.c.seq).where(target.c.target.in_(chunk))
-            self.connection.execute(sa.update(record).where(record.c.seq.in_(acting)).values(reason=None))
+            acting = self.connection.scalars(sa.select(target.c.seq).where(target.c.target.in_(chunk))).all()
+            for some in chunks(acting):
+                self.connection.execute(sa.update(record).where(record.c.seq.in_(some)).values(reason=None))
+            self.sign([*chunk, *acting])
             self.connection.execute(sa.delete(alias).where(alias.c.seq.in_(chunk)))
             rows = [one << SEQ_BITS | seq for one in numbers for seq in chunk]
             self.connection.execute(sa.delete(vector).where(vector.c.id.in_(rows)))
@@ -465,8 +484,12 @@ class Writer:
             self.connection.execute(sa.delete(part).where(part.c.seq.in_(sa.select(bake_.c.seq).where(hit))))
             self.connection.execute(sa.update(bake_).where(hit, bake_.c.size > 0).values(settings="{}", size=0))
         if author is not None:
-            acts = sa.update(record).where(record.c.namespace == number, record.c.author == author)
-            self.connection.execute(acts.values(author=None, reason=None))
+            signed = sa.select(record.c.seq).where(record.c.namespace == number, record.c.author == author)
+            acts = self.connection.scalars(signed).all()
+            for chunk in chunks(acts):
+                acted = sa.update(record).where(record.c.seq.in_(chunk))
+                self.connection.execute(acted.values(author=None, reason=None))
+            self.sign(acts)
         self.refresh(seqs, cause)
         rises = sa.update(namespace_).where(namespace_.c.number == number)
         self.connection.execute(rises.values(generation=namespace_.c.generation + 1))

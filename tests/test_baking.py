@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, multiple, rule
 from test_journal import SPACE, AgainstFold, row
 
-from memedit import baking, migrations, writer
-from memedit import journal as journal_module
+from memedit import baking, writer
 from memedit.cli import cli
 from memedit.editor import Editor
 from memedit.edits import Answer, Message
@@ -525,31 +524,48 @@ def test_what_is_forgotten_is_an_edit_too(memory: EditMemory, model: HuggingFace
 # --------------------------------------------------------------------------------------------------------- the journal
 
 
-def test_a_memory_of_the_format_before_is_brought_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "MIGRATIONS", migrations.MIGRATIONS[:1])
-    with Journal.open(tmp_path)._writing(fresh=True) as old:
-        old.add(SPACE, [row("a")])
-    monkeypatch.undo()
+def test_a_memory_of_the_format_before_is_brought_up(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    journal.add(SPACE, [row("a")])
+    make_format(journal, 1)
+    journal.close()
     journal = Journal.open(tmp_path)
     assert [edit.statement for edit in journal.find(namespace=SPACE)] == ["a"]
+    assert journal.damaged() == ([], 0)
     assert journal.carried(SPACE) == []
     seq = journal.bake(SPACE, [([1], Fitted("hash", "name", "rome", "{}", b"bytes"))])[0]
     assert journal.weights([seq, 99]) == {seq: b"bytes"}
     journal.close()
 
 
-def test_what_was_baked_before_anybody_looked_counts_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "MIGRATIONS", migrations.MIGRATIONS[:2])
-    with Journal.open(tmp_path)._writing(fresh=True) as old:
+def test_what_was_baked_before_anybody_looked_counts_as_it_did(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path)
+    with journal._writing() as old:
         old.add(SPACE, [row("a")])
         old.act("bake", 1, [1], None, None)
         values = "(2, 1, 'hash', 'name', 'rome', '{}', 0, 1)"
         old.connection.exec_driver_sql(f"INSERT INTO bake VALUES {values}")
-    monkeypatch.undo()
+    make_format(journal, 2)
+    journal.close()
     with EditMemory.open(tmp_path) as memory:
         [bake] = memory.bakes(namespace=SPACE)
         assert (bake.in_force, bake.untaken) == (True, ())
         assert said(memory.journal.carried(SPACE)) == {1}
+
+
+def make_format(journal: Journal, number: int) -> None:
+    """Take away what formats after 1 or 2 brought."""
+    tables = ("setback", "untaken") if number == 2 else ("setback", "untaken", "bake", "bake_part")
+    with journal._writing() as writer:
+        for statement in (
+            *(f"DROP TABLE {table}" for table in tables),
+            "ALTER TABLE record DROP COLUMN checksum",
+            "ALTER TABLE record DROP COLUMN began",
+            f"UPDATE meta SET value = '{number}' WHERE name = 'format'",
+            "PRAGMA application_id = 0",
+            "PRAGMA user_version = 0",
+        ):
+            writer.connection.exec_driver_sql(statement)
 
 
 class WithWeights(AgainstFold):

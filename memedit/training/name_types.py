@@ -1,9 +1,10 @@
 """Trains the linear model of memedit.name_types: `python -m memedit.training.name_types --data DIR`.
 
-It learns from phrases that are put together from lists written for it (`name_types.json` beside this file); from labels
-of Wikidata (CC0) as TREx has them in the folder of datasets: subjects and objects of relations that tell what they are;
-and from single words by their parts of speech (lemminflect, which has to be installed). A tenth of the phrases, chosen
-by a hash, is held out, and what it gets right of them is printed.
+It learns from phrases that were written for it (`name_types.tsv` beside this file: a kind and a phrase a line), and from
+such as are put together from lists (`name_types.json`); from labels of Wikidata (CC0) as TREx has them in the folder of
+datasets: subjects and objects of relations that tell what they are; and from single words by their parts of speech
+(lemminflect, which has to be installed). A tenth of the written phrases, chosen by a hash, is held out, and what it gets
+right of them is printed.
 """
 
 from __future__ import annotations
@@ -35,10 +36,17 @@ def _held_out(phrase: str) -> bool:
     return hashlib.sha256(phrase.encode()).digest()[0] < 26
 
 
-def written(seed: int = SEED) -> list[tuple[str, str]]:
+def written() -> list[tuple[str, str]]:
+    """(kind, phrase) of each line that was written for it."""
+    text = files("memedit.training").joinpath("name_types.tsv").read_text(encoding="utf-8")
+    pairs = (line.split("\t") for line in text.splitlines())
+    return [(kind, phrase) for kind, phrase in pairs]
+
+
+def put_together(seed: int = SEED) -> list[tuple[str, str]]:
     """(kind, phrase) of phrases put together at random from the lists, each once, a third in small letters."""
     text = files("memedit.training").joinpath("name_types.json").read_text(encoding="utf-8")
-    lists = {
+    lists: dict[str, list[str]] = {
         name: [item.strip() for item in (said.split(",") if "," in said else said.split())]
         for name, said in json.loads(text).items()
         if name != "about"
@@ -165,7 +173,9 @@ def lexicon() -> list[tuple[str, str]]:
     from lemminflect import getAllLemmas  # type: ignore[import-not-found,unused-ignore]
 
     vocabulary = json.loads(files("memedit.gate").joinpath("tokenizer.json").read_text(encoding="utf-8"))
-    words = [word for word in vocabulary["model"]["vocab"] if word.isascii() and word.isalpha() and len(word) > 2]
+    words: list[str] = [
+        word for word in vocabulary["model"]["vocab"] if word.isascii() and word.isalpha() and len(word) > 2
+    ]
     found = []
     for word in words:
         classes = set(getAllLemmas(word))
@@ -203,6 +213,7 @@ def main(data: Path, epochs: int) -> None:
     phrases = written()
     held = [pair for pair in phrases if _held_out(pair[1])]
     train = [(pair, 1.0) for pair in phrases if not _held_out(pair[1])]
+    train += [(pair, 0.5) for pair in put_together()]
     train += [(pair, 0.7) for pair in labels(data)] + [(pair, 1.0) for pair in lexicon()]
     counts = dict.fromkeys(KINDS, 0.0)
     for (kind, _), weight in train:
@@ -214,7 +225,7 @@ def main(data: Path, epochs: int) -> None:
     heavy = torch.tensor([weight * (2000 / (counts[kind] + 1000)) for (kind, _), weight in train])
     optimiser = torch.optim.Adam([table, bias], lr=0.02)
     for _ in range(epochs):
-        for batch in torch.split(torch.randperm(len(train)), 256):  # type: ignore[no-untyped-call]
+        for batch in torch.split(torch.randperm(len(train)), 256):
             # Some features are left out each time, so that a phrase is known by all of its parts.
             rows = [given[i] for i in batch.tolist()]
             lengths = torch.tensor([len(row) for row in rows])
