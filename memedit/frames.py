@@ -35,7 +35,7 @@ _DATE_OPENER = re.compile(
     re.IGNORECASE,
 )
 _ADVERB = re.compile(r"\b(?:now|currently|actually|officially|henceforth|in fact|at the moment|these days) ?\b")
-_FURTHER = re.compile(r"\b(?:also|too|as well|additionally|in addition|another|other|second|third|both|co-?\w+)\b")
+_FURTHER = re.compile(r"\b(?:also|too|as well|additionally|in addition|another|other|second|third|both|co-\w+)\b")
 
 
 def opened(sentence: str) -> str:
