@@ -31,6 +31,7 @@ from memedit.answerers import (
     wanted,
 )
 from memedit.baking import Standing, Weights
+from memedit.conversation import Question, as_messages
 from memedit.edits import DEFAULT_NAMESPACE, Answer, Decision, Hit, Message
 from memedit.errors import InputError, NotFoundError
 from memedit.models import BaseModel, load_model
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
     from memedit.memory import EditMemory
 
-Question = str | Sequence[Message]
-
 
 class Editor:
     """Answers questions with what the memory holds, and leaves all others to the base model.
@@ -51,6 +50,9 @@ class Editor:
     BaseModel; it is loaded when it is first asked. `scope` and `answerer` are names or objects. `false_fire` in (0, 1)
     is handed to a scope given by name, and so is a `calibration` file, where that scope takes one. `namespace` is read
     where a call names none.
+
+    A question is a text, or a conversation: a list of {"role", "content"} mappings, (role, content) pairs, LangChain
+    messages or Messages (`conversation.as_messages`). A list of Messages reaches the base model as the object it is.
 
     Raises NotFoundError for an unknown name; asking raises ModelError where the model cannot be loaded or asked.
     """
@@ -104,7 +106,7 @@ class Editor:
         decision is one for any model.
         """
         memory = self.standing(as_of, namespace, load=False).memory if weights else self.memory
-        return self._decide(_as_messages(question), as_of, namespace, memory)
+        return self._decide(as_messages(question), as_of, namespace, memory)
 
     def _decide(
         self, messages: Sequence[Message], as_of: datetime | int | None, namespace: str | None, memory: EditMemory
@@ -155,7 +157,7 @@ class Editor:
 
     def choices(self, question: Question, decision: Decision, *, as_of: datetime | int | None = None) -> list[Choice]:
         """Who would answer, in turn, and why; [] for the base model. No model is loaded or asked."""
-        messages, model = _as_messages(question), self._known_model()
+        messages, model = as_messages(question), self._known_model()
         assigned = self.assign(messages, decision, self.retriever(as_of), model)
         if assigned is None:
             return []
@@ -183,7 +185,7 @@ class Editor:
         **parameters: Any,
     ) -> AnswerStream:
         """The reply piece by piece; `.decision` is there at once, `.answer` when the pieces are used up."""
-        messages = _as_messages(question)
+        messages = as_messages(question)
         standing = self.standing(as_of, namespace)
         decision = self._decide(messages, as_of, namespace, standing.memory)
         retrieve = self.retriever(as_of, namespace, standing.memory)
@@ -212,7 +214,7 @@ class Editor:
         **parameters: Any,
     ) -> AsyncAnswerStream:
         """As `stream`, to be awaited and then iterated with `async for`."""
-        messages = _as_messages(question)
+        messages = as_messages(question)
         # In a thread: judging encodes and reads the database, loading reads weights; neither may hold up the loop.
         standing = await asyncio.to_thread(self.standing, as_of, namespace)
         decision = await asyncio.to_thread(self._decide, messages, as_of, namespace, standing.memory)
@@ -437,12 +439,3 @@ def _scope_step(decision: Decision) -> dict[str, object]:
 
 def _listed(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
-
-
-def _as_messages(question: Question) -> Sequence[Message]:
-    """The caller's own list as it is; a string becomes a list, once."""
-    if isinstance(question, str):
-        return [Message("user", question)]
-    if not all(isinstance(message, Message) for message in question):
-        raise InputError("a conversation is a sequence of memedit.Message; a single question may be a string")
-    return question

@@ -20,10 +20,15 @@ State = Literal["current", "superseded", "removed", "undone", "not_yet", "expire
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation; `content` is plain text."""
+    """One turn of a conversation; `content` is plain text.
+
+    `original` is what the caller gave, where that holds more than a text (parts that are images, calls of tools): a
+    model that takes such things is given it, all others go by `content`. It is no part of the value.
+    """
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
+    original: object = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
