@@ -405,9 +405,9 @@ def used_edits(steps: Sequence[Mapping[str, object]], decision: Decision, retrie
 
 
 def _read(id_: str, retrieve: Retriever) -> Hit | None:
-    """An edit that an answerer found by other ways than the scope: by name, without a score."""
+    """An edit that an answerer found by other ways than the scope: by its name or its pattern, which leave no doubt."""
     try:
-        return Hit(edit=retrieve.memory.get(id_), score=1.0)
+        return Hit(edit=retrieve.memory.get(id_), score=1.0, probability=1.0)
     except NotFoundError:  # erased while the answer was on its way
         return None
 

@@ -147,7 +147,8 @@ class Receipt:
 class Hit:
     """An edit near a query. `score` is the inner product of unit vectors in [-1, 1]; `key` the text that was nearest.
 
-    `probability` in [0, 1] is that the query falls under the edit, where a scope has judged it; else None.
+    `probability` in [0, 1] is that the query falls under the edit, 1 where a name or pattern decides; None in what a
+    search gives, which judges nothing.
     """
 
     edit: Edit

@@ -68,11 +68,14 @@ class Retriever:
         return decision
 
     def nearest(self, text: str, k: int = 1) -> list[Hit]:
-        """The `k` nearest facts whatever they are: no scope is asked."""
+        """The `k` nearest facts whatever they are: no scope is asked. Their probability is SERAC's, exp(-d²)."""
+        from memedit.scope.serac import embedding_probability  # late: numpy
+
         served = serving()
         # Edits of other kinds stand in the same index; a few more are fetched so that `k` facts are left.
         near = self.memory.search(text, k=k + 8, namespace=self.namespace, as_of=self.as_of)
-        nearest = [hit for hit in near if hit.edit.kind not in served][:k]
+        facts = [hit for hit in near if hit.edit.kind not in served][:k]
+        nearest = [replace(hit, probability=embedding_probability(hit.score)) for hit in facts]
         self.found.update((hit.edit.id, hit) for hit in nearest)
         return nearest
 

@@ -155,13 +155,11 @@ class Counterfactual:
     def _as_published(
         self, messages: Sequence[Message], model: BaseModel, trace: list[dict[str, object]]
     ) -> Iterator[str]:
-        from memedit.scope.serac import embedding_probability  # numpy
-
         query = last_user(messages)
         near = self.retrieve.nearest(query) if self.retrieve is not None and query.strip() else []
         if not near:
             raise HandBack("nothing is remembered")
-        edit, similarity = near[0].edit, embedding_probability(near[0].score)
+        edit, similarity = near[0].edit, near[0].probability or 0.0
         step: dict[str, object] = {"step": "counterfactual", "answerer": self.name, "model": self._small.name}
         step |= {"published": True, "similarity": similarity, "threshold": GATE, "edits": [edit.id]}
         trace.append(step)
