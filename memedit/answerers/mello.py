@@ -102,7 +102,7 @@ class Mello:
         if loop.answer is not None:
             yield loop.answer
             return
-        given = loop.instead(memory)
+        given = loop.instead()
         yield from _cut(model.stream(given, **parameters), self.longest)
 
     async def astream(
@@ -124,7 +124,7 @@ class Mello:
         if loop.answer is not None:
             yield loop.answer
             return
-        given = await asyncio.to_thread(loop.instead, memory)
+        given = await asyncio.to_thread(loop.instead)
         left = self.longest
         async for piece in model.astream(given, **parameters):
             yield piece[:left]
@@ -191,9 +191,9 @@ class _Loop:
         if not self.found:
             raise HandBack(f"stopped without an edit found: {self.stopped}")
 
-    def instead(self, memory: EditMemory) -> list[Message]:
+    def instead(self) -> list[Message]:
         """The question with all edits found in front of it, for a loop that came to no answer."""
-        given, step = Ike(facts=len(self.found)).prepared(self.messages, list(self.found.values()), self.model, memory)
+        given, step = Ike(facts=len(self.found)).prepared(self.messages, list(self.found.values()), self.model)
         self.trace.append(step)
         return given
 
