@@ -170,10 +170,14 @@ class Editor:
         """The base model, or what its name tells of it; None where that is too little (a model of the hub)."""
         spec = self._model_spec
         if isinstance(spec, str) and "_model" not in self.__dict__:
-            name = spec.partition(":")[0]
+            name, _, argument = spec.partition(":")
             if name in ("hf", "hugging_face"):
                 return None
-            return _Unloaded(spec, "completion" if name == "pocket" else "chat")
+            if name == "pocket":
+                from memedit.models.pocket import pocket_context
+
+                return _Unloaded(spec, "completion", pocket_context(argument or None))
+            return _Unloaded(spec, "chat")
         return self.model
 
     def stream(
@@ -328,10 +332,9 @@ class AsyncAnswerStream(_Reply):
 class _Unloaded:
     """What is known of a base model by its name alone; it cannot be asked."""
 
-    context_tokens = None
-
-    def __init__(self, name: str, style: Literal["chat", "completion"]) -> None:
+    def __init__(self, name: str, style: Literal["chat", "completion"], context_tokens: int | None = None) -> None:
         self.name = name
+        self.context_tokens = context_tokens
         self.style: Literal["chat", "completion"] = style
 
     def stream(self, messages: Sequence[Message], **parameters: Any) -> Iterator[str]:

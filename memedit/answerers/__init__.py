@@ -158,6 +158,16 @@ class Chooser(Protocol):
         ...
 
 
+def prompting(answerer: Answerer, messages: Sequence[Message], decision: Decision, model: BaseModel) -> Prompter | None:
+    """The answerer whose messages a chain can send itself: this one or the one that it chooses, else None.
+
+    One that does so for some questions only says for which by a method `prompter`, as a Chooser has.
+    """
+    chosen = getattr(answerer, "prompter", None)
+    made = answerer if chosen is None else chosen(messages, decision, model)
+    return made if isinstance(made, Prompter) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """An answerer by name, and why it is asked."""

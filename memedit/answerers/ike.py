@@ -30,6 +30,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from memedit.answerers import Retriever
+from memedit.answerers._fitting import fits, in_own_words, tokens
 from memedit.answerers._named import by_subject
 from memedit.declarative import plainly
 from memedit.edits import Decision, Edit, Hit, Message
@@ -76,7 +77,8 @@ class Ike:
         self, messages: Sequence[Message], hits: Sequence[Hit], model: BaseModel, memory: EditMemory
     ) -> list[Message]:
         """The messages with the facts in a system message, joined to the caller's own where there is one."""
-        return self.prepared(messages, hits, model)[0]
+        sent = self.sent(messages, hits, model)
+        return self._least.prepared(messages, hits, model)[0] if sent is None else sent[0]
 
     def stream(
         self,
@@ -88,10 +90,12 @@ class Ike:
         **parameters: Any,
     ) -> Iterator[str]:
         asked = as_resolved(messages, decision, model)
-        prepared, step = self.prepared(asked, decision.hits, model)
+        sent = self.sent(asked, decision.hits, model)
+        if sent is None:
+            return self._said(messages, decision, model, memory, trace)
         heeding = self._heeding(asked, model)
-        trace.append(step)
-        return model.stream(prepared, **{**heeding, **parameters})
+        trace.append(sent[1])
+        return model.stream(sent[0], **{**heeding, **parameters})
 
     async def astream(
         self,
@@ -104,11 +108,54 @@ class Ike:
     ) -> AsyncIterator[str]:
         # In a thread: looking at earlier turns encodes and reads the database, which must not hold up the loop.
         asked = as_resolved(messages, decision, model)
-        prepared, step = await asyncio.to_thread(self.prepared, asked, decision.hits, model)
+        sent = await asyncio.to_thread(self.sent, asked, decision.hits, model)
+        if sent is None:
+            for piece in self._said(messages, decision, model, memory, trace):
+                yield piece
+            return
         heeding = self._heeding(asked, model)
-        trace.append(step)
-        async for piece in model.astream(prepared, **{**heeding, **parameters}):
+        trace.append(sent[1])
+        async for piece in model.astream(sent[0], **{**heeding, **parameters}):
             yield piece
+
+    def sent(
+        self, messages: Sequence[Message], hits: Sequence[Hit], model: BaseModel
+    ) -> tuple[list[Message], dict[str, object]] | None:
+        """What is sent and the step for the trace; None where not even the most probable fact fits the context alone.
+
+        Where the context does not hold more, that fact is sent without demonstrations and without the others.
+        """
+        for ike in (self, self._least):
+            prepared, step = ike.prepared(messages, hits, model)
+            if fits(prepared, model, _first(hits)):
+                return prepared, step
+        return None
+
+    def has_room(self, messages: Sequence[Message], decision: Decision, model: BaseModel) -> bool:
+        """Whether the model's context holds the most probable fact beside what is asked, and a reply."""
+        return self.prompter(as_resolved(messages, decision, model), decision, model) is not None
+
+    def prompter(self, messages: Sequence[Message], decision: Decision, model: BaseModel) -> Ike | None:
+        """This answerer where there is room for the most probable fact, so that a chain can send the messages."""
+        if model.context_tokens is None:
+            return self
+        prepared, _ = self._least.prepared(messages, decision.hits, model)
+        return self if fits(prepared, model, _first(decision.hits)) else None
+
+    @property
+    def _least(self) -> Ike:
+        return replace(self, facts=1, demonstrations=0, retrieve=None)
+
+    def _said(
+        self,
+        messages: Sequence[Message],
+        decision: Decision,
+        model: BaseModel,
+        memory: EditMemory,
+        trace: list[dict[str, object]],
+    ) -> Iterator[str]:
+        hits = sorted(decision.hits, key=_probability, reverse=True)
+        return in_own_words(hits, messages, decision, model, memory, trace, name=self.name)
 
     def prepared(
         self, messages: Sequence[Message], hits: Sequence[Hit], model: BaseModel
@@ -186,8 +233,8 @@ class Ike:
     def _budget(self, messages: Sequence[Message], model: BaseModel) -> int:
         if model.context_tokens is None:
             return self.most_tokens
-        asked = sum(model.count_tokens(message.content) + 8 for message in messages)
-        return min(self.most_tokens, int(model.context_tokens * self.share) - asked)
+        frame = [Message("system", prompt("ike_chat").template)] if model.style == "chat" else []
+        return min(self.most_tokens, int(model.context_tokens * self.share) - tokens([*frame, *messages], model))
 
     def _examples(self, messages: Sequence[Message], shown: Sequence[Hit], model: BaseModel, budget: int) -> list[str]:
         """Demonstrations as text: as many as are wanted, there are and go into the budget."""
@@ -252,6 +299,11 @@ def _said(edit: Edit, messages: Sequence[Message]) -> str:
         return edit.statement
     statement = edit.statement.rstrip().removesuffix(".")
     return prompt("also_called").substitute(statement=statement, alias=max(named, key=len), subject=subject)
+
+
+def _first(hits: Sequence[Hit]) -> Edit | None:
+    """The most probable of the edits that stand."""
+    return next((hit.edit for hit in sorted(standing(hits), key=_probability, reverse=True)), None)
 
 
 def _probability(hit: Hit) -> float:

@@ -19,6 +19,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from memedit.answerers import HandBack, Retriever
+from memedit.answerers._fitting import fits
 from memedit.answerers.ike import as_line
 from memedit.answerers.language_patch import with_instruction
 from memedit.edits import Decision, Edit, Hit, Message
@@ -152,10 +153,13 @@ class MemPrompt:
         if found is None:
             raise HandBack("no feedback is on such a question")
         hit, lookup = found
+        prepared = self.prepare(messages, [hit], model, memory)
+        if not fits(prepared, model):
+            raise HandBack(f"what was meant does not fit the context of {model.name}")
         trace.append({"step": "feedback", "edits": [hit.edit.id], "lookup": lookup, "score": round(hit.score, 3)})
         assert self.retrieve is not None
         self.retrieve.found[hit.edit.id] = hit
-        return self.prepare(messages, [hit], model, memory)
+        return prepared
 
 
 def _hit(edit: Edit, score: float) -> Hit:
