@@ -31,6 +31,7 @@ from memedit.answerers import (
     wanted,
 )
 from memedit.baking import Standing, Weights
+from memedit.conversation import Question, as_messages
 from memedit.edits import DEFAULT_NAMESPACE, Answer, Decision, Hit, Message, checked_namespace
 from memedit.errors import InputError, NotFoundError
 from memedit.models import BaseModel, load_model
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
     from memedit.memory import EditMemory
 
-Question = str | Sequence[Message]
-
 
 class Editor:
     """Answers questions with what the memory holds, and leaves all others to the base model.
@@ -51,6 +50,9 @@ class Editor:
     BaseModel; it is loaded when it is first asked. `scope` and `answerer` are names or objects. `false_fire` in (0, 1)
     is handed to a scope given by name, and so is a `calibration` file, where that scope takes one. `namespace` is read
     where a call names none (None; an empty name is none).
+
+    A question is a text, or a conversation: a list of {"role", "content"} mappings, (role, content) pairs, LangChain
+    messages or Messages (`conversation.as_messages`). A list of Messages reaches the base model as the object it is.
 
     Raises NotFoundError for an unknown name, InputError for a namespace that cannot be; asking raises ModelError where
     the model cannot be loaded or asked.
@@ -109,7 +111,7 @@ class Editor:
         decision is one for any model.
         """
         memory = self.standing(as_of, namespace, load=False).memory if weights else self.memory
-        return self._decide(_as_messages(question), as_of, namespace, memory)
+        return self._decide(as_messages(question), as_of, namespace, memory)
 
     def _decide(
         self, messages: Sequence[Message], as_of: datetime | int | None, namespace: str | None, memory: EditMemory
@@ -165,7 +167,7 @@ class Editor:
         namespace: str | None = None,
     ) -> list[Choice]:
         """Who would answer, in turn, and why; [] for the base model. No model is loaded or asked."""
-        messages, model = _as_messages(question), self._known_model()
+        messages, model = as_messages(question), self._known_model()
         assigned = self.assign(messages, decision, self.retriever(as_of, namespace), model)
         if assigned is None:
             return []
@@ -178,10 +180,14 @@ class Editor:
         """The base model, or what its name tells of it; None where that is too little (a model of the hub)."""
         spec = self._model_spec
         if isinstance(spec, str) and "_model" not in self.__dict__:
-            name = spec.partition(":")[0]
+            name, _, argument = spec.partition(":")
             if name in ("hf", "hugging_face"):
                 return None
-            return _Unloaded(spec, "completion" if name == "pocket" else "chat")
+            if name == "pocket":
+                from memedit.models.pocket import pocket_context
+
+                return _Unloaded(spec, "completion", pocket_context(argument or None))
+            return _Unloaded(spec, "chat")
         return self.model
 
     def stream(
@@ -193,7 +199,7 @@ class Editor:
         **parameters: Any,
     ) -> AnswerStream:
         """The reply piece by piece; `.decision` is there at once, `.answer` when the pieces are used up."""
-        messages = _as_messages(question)
+        messages = as_messages(question)
         standing = self.standing(as_of, namespace)
         decision = self._decide(messages, as_of, namespace, standing.memory)
         retrieve = self.retriever(as_of, namespace, standing.memory)
@@ -222,7 +228,7 @@ class Editor:
         **parameters: Any,
     ) -> AsyncAnswerStream:
         """As `stream`, for `async for`; `.decision` is there from the first piece on, or once the stream is awaited."""
-        messages = _as_messages(question)
+        messages = as_messages(question)
 
         def begin() -> _Begun:
             standing = self.standing(as_of, namespace)
@@ -364,10 +370,9 @@ class AsyncAnswerStream(_Reply):
 class _Unloaded:
     """What is known of a base model by its name alone; it cannot be asked."""
 
-    context_tokens = None
-
-    def __init__(self, name: str, style: Literal["chat", "completion"]) -> None:
+    def __init__(self, name: str, style: Literal["chat", "completion"], context_tokens: int | None = None) -> None:
         self.name = name
+        self.context_tokens = context_tokens
         self.style: Literal["chat", "completion"] = style
 
     def stream(self, messages: Sequence[Message], **parameters: Any) -> Iterator[str]:
@@ -441,9 +446,9 @@ def used_edits(steps: Sequence[Mapping[str, object]], decision: Decision, retrie
 
 
 def _read(id_: str, retrieve: Retriever) -> Hit | None:
-    """An edit that an answerer found by other ways than the scope: by name, without a score."""
+    """An edit that an answerer found by other ways than the scope: by its name or its pattern, which leave no doubt."""
     try:
-        return Hit(edit=retrieve.memory.get(id_, namespace=retrieve.namespace), score=1.0)
+        return Hit(edit=retrieve.memory.get(id_, namespace=retrieve.namespace), score=1.0, probability=1.0)
     except NotFoundError:  # erased while the answer was on its way
         return None
 
@@ -475,12 +480,3 @@ def _scope_step(decision: Decision) -> dict[str, object]:
 
 def _listed(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
-
-
-def _as_messages(question: Question) -> Sequence[Message]:
-    """The caller's own list as it is; a string becomes a list, once."""
-    if isinstance(question, str):
-        return [Message("user", question)]
-    if not all(isinstance(message, Message) for message in question):
-        raise InputError("a conversation is a sequence of memedit.Message; a single question may be a string")
-    return question

@@ -24,10 +24,15 @@ State = Literal["current", "superseded", "removed", "undone", "not_yet", "expire
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation; `content` is plain text."""
+    """One turn of a conversation; `content` is plain text.
+
+    `original` is what the caller gave, where that holds more than a text (parts that are images, calls of tools): a
+    model that takes such things is given it, all others go by `content`. It is no part of the value.
+    """
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
+    original: object = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +183,8 @@ class Receipt:
 class Hit:
     """An edit near a query. `score` is the inner product of unit vectors in [-1, 1]; `key` the text that was nearest.
 
-    `probability` in [0, 1] is that the query falls under the edit, where a scope has judged it; else None.
+    `probability` in [0, 1] is that the query falls under the edit, 1 where a name or pattern decides; None in what a
+    search gives, which judges nothing.
     """
 
     edit: Edit

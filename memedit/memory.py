@@ -16,7 +16,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from dataclasses import replace as changed
 from datetime import datetime
 from functools import lru_cache
@@ -223,7 +223,7 @@ class EditMemory:
 
     def add_many(
         self,
-        drafts: Iterable[Draft],
+        drafts: Iterable[Draft | str | Mapping[str, Any]],
         *,
         namespace: str = DEFAULT_NAMESPACE,
         vectors: Sequence[NDArray[Any]] | NDArray[Any] | None = None,
@@ -232,14 +232,18 @@ class EditMemory:
     ) -> Names:
         """Write many facts, in order, `batch` at a time; -> the id of the edit that stands for each.
 
+        A draft is a Draft, a statement, or a mapping with the fields of a Draft ({"statement": …, "source": …}).
+
         What is written by then is on disk after each batch. Of a larger one less is written twice over: a fact's hashes
         fall anywhere in the journal's indexes, so that a batch touches nearly all of their pages.
 
         `vectors` are unit vectors of this memory's encoder: an array (n, dimension) with one for each statement, or a
         sequence of n arrays (keys, dimension), whose rows belong to the first keys of each edit. A faulty draft raises
-        InputError with its number; the batches before it stay written.
+        InputError with its number; the batches before it stay written. So does one text or mapping in a list's place.
         """
         checked_namespace(namespace)
+        if isinstance(drafts, str | bytes | Mapping | Draft) or not isinstance(drafts, Iterable):
+            raise InputError(f"add_many takes a list of drafts, not one {type(drafts).__name__}; {_A_DRAFT}")
         encoder = (self.encoder.identity, self.encoder.dimension) if vectors is not None else None
         total = len(drafts) if isinstance(drafts, Sequence) else None
         ids: Names = []
@@ -253,7 +257,7 @@ class EditMemory:
                 blobs, counts = _blobs(vectors, start, len(chunk), encoder[1])
             for number, (draft, keys) in enumerate(zip(chunk, counts, strict=True), start + 1):
                 try:
-                    rows.append(self._row(draft, namespace, keys=keys))
+                    rows.append(self._row(_as_draft(draft), namespace, keys=keys))
                 except InputError as error:
                     raise InputError(f"draft {number}: {error}") from error
             written = self.journal.add(namespace, rows, encoder=encoder, vectors=blobs)
@@ -1018,6 +1022,32 @@ def checked_statement(statement: object) -> str:
     if not cleaned:
         raise InputError('the statement is empty; write a sentence such as "The CEO of Acme is Dana Li"')
     return cleaned
+
+
+_A_DRAFT = (
+    'a draft is a statement ("The CEO of Acme is Dana Li"), a memedit.Draft, or a mapping with its fields '
+    f"({', '.join(field.name for field in fields(Draft))})"
+)
+
+
+def _as_draft(given: object) -> Draft:
+    """A draft from what stands for one. Raises InputError, saying what does, for anything else."""
+    if isinstance(given, Draft):
+        return given
+    if isinstance(given, str):
+        return Draft(statement=given)
+    if not isinstance(given, Mapping):
+        raise InputError(f"{type(given).__name__} is no draft; {_A_DRAFT}")
+    known = [field.name for field in fields(Draft)]
+    if unknown := [str(name) for name in given if name not in known]:
+        raise InputError(f"unknown: {', '.join(unknown)}; {_A_DRAFT}")
+    told = {name: value for name, value in given.items() if value is not None}
+    if "statement" not in told:
+        raise InputError(f"there is no statement in it; {_A_DRAFT}")
+    aliases = told.get("aliases", ())
+    if not isinstance(aliases, list | tuple):
+        raise InputError(f"aliases is a list of names, not {type(aliases).__name__}")
+    return Draft(**told | {"aliases": tuple(aliases)})
 
 
 def cleaned(draft: Draft) -> Draft:

@@ -337,9 +337,11 @@ def test_auto_chooses_by_hops_and_model(memory: EditMemory, question: str, style
     assert traced
 
 
-def test_auto_takes_the_counterfactual_model_where_the_fact_does_not_fit(memory: EditMemory) -> None:
-    assert chosen(memory, INSIDE, Scripted(told, context_tokens=60)) == ["counterfactual"]
-    assert chosen(memory, INSIDE, Scripted(told, context_tokens=200)) == ["ike"]
+def test_auto_says_the_fact_in_its_own_words_where_it_does_not_fit(memory: EditMemory) -> None:
+    assert chosen(memory, INSIDE, Scripted(told, context_tokens=60)) == ["verbatim"]
+    assert chosen(memory, INSIDE, Scripted(told, context_tokens=400)) == ["ike"]
+    small = Scripted(told, style="completion", context_tokens=20)
+    assert chosen(memory, "Is Dana Li the CEO of Acme?", small) == ["counterfactual"]  # told without reading the fact
 
 
 def test_auto_knows_a_model_by_its_name_and_loads_none(memory: EditMemory) -> None:

@@ -168,8 +168,6 @@ def test_what_cannot_be_used(memory: EditMemory) -> None:
         Editor(memory, Scripted(), answerer="oracle")
     with pytest.raises(InputError, match="goes with a scope given by name"):
         Editor(memory, Scripted(), scope=Named(), false_fire=0.1)
-    with pytest.raises(InputError, match=r"sequence of memedit\.Message"):
-        Editor(memory, Scripted(), scope=Named()).ask([{"role": "user"}])  # type: ignore[list-item]
     assert Editor(memory, Scripted(), false_fire=0.2).scope.false_fire == 0.2  # type: ignore[attr-defined]
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memedit.answerers import Prompter
-from memedit.answerers.ike import LONGEST_FACT, Ike, as_line
+from memedit.answerers.ike import Ike, as_line
 from memedit.edits import Decision, Edit, Hit, Message
 from memedit.errors import NotFoundError
 from memedit.models.scripted import Scripted
@@ -36,7 +36,7 @@ def hit(of: Edit, probability: float = 0.9) -> Hit:
 
 
 def filler(count: int) -> list[Edit]:
-    """Plain edits about other subjects, fit for demonstrations."""
+    """Plain edits about other subjects."""
     return [
         edit(
             100 + n,
@@ -92,25 +92,6 @@ def test_a_completing_model_is_asked_what_the_scope_understood() -> None:
         assert "The CEO of Acme is Dana Li" in "".join(message.content for message in sent if message.role == "system")
 
 
-def test_demonstrations_are_of_the_moment_that_is_asked_about() -> None:
-    then, later = filler(1), edit(200, "The capital of Late is Later", subject="Late", target="Later")
-
-    class Past:
-        """A retriever that knows nothing of `later`."""
-
-        def __call__(self, asked: object) -> Decision:
-            return decided("")
-
-        def nearest(self, text: str, k: int = 1) -> list[Hit]:
-            return [hit(one) for one in then]
-
-    memory = ListMemory(ACME, *then, later)
-    model = Scripted(demonstrations=4)
-    told = Ike().with_retriever(Past()).prepare(QUESTION, [hit(ACME)], model, memory)  # type: ignore[arg-type]
-    assert "Country0" in told[0].content
-    assert "Late" not in told[0].content
-
-
 def test_a_chat_model_is_told_whose_name_an_alias_is() -> None:
     named = edit(1, "The CEO of Acme is Dana Li", subject="Acme", target="Dana Li", aliases=("the Rope Maker", "AC"))
     for question, line in (
@@ -144,7 +125,7 @@ def test_a_hostile_fact_is_one_line_of_data(statement: str, style: Any) -> None:
     assert len(lines) == len(expected)
     differing = [line for line, other in zip(lines, expected, strict=True) if line != other]
     assert len(differing) == 1
-    assert len(differing[0]) <= LONGEST_FACT + 12
+    assert len(differing[0]) <= len(statement) + 100  # nothing cut, blanks in its marks
     for mark in ("<|im_start|>", "<|im_end|>", "</facts>", "###", "[INST]", "<<SYS>>", "</s>", "<｜User｜>", "\x00"):
         assert mark not in differing[0]
     if "{" in statement:
@@ -163,7 +144,7 @@ def test_the_models_own_special_tokens_are_broken() -> None:
 def test_any_text_becomes_one_line_and_stays_so(text: str) -> None:
     line = as_line(text)
     assert len(line.splitlines()) <= 1
-    assert as_line(line) == line or len(line) == LONGEST_FACT
+    assert as_line(line) == line
 
 
 @settings(deadline=None)
@@ -172,16 +153,7 @@ def test_ordinary_text_is_kept_as_it_is(text: str) -> None:
     assert as_line(text) == text
 
 
-@pytest.mark.parametrize("statement", HOSTILE)
-def test_a_hostile_fact_is_never_an_example_for_others(statement: str) -> None:
-    bad = edit(50, statement, subject="Acme motto", target="x", prompt="The motto", question="What is the motto?")
-    memory = ListMemory(ACME, bad, *filler(8))
-    with_bad = prepared(ACME, Scripted(), memory, demonstrations=8)
-    memory.edits.remove(bad)
-    assert with_bad == prepared(ACME, Scripted(), memory, demonstrations=8)
-
-
-def test_demonstrations_copy_update_retain_nearest_last() -> None:
+def test_demonstrations_are_texts_of_ours_and_no_edits() -> None:
     memory = ListMemory(ACME, *filler(20))
     model = Scripted(style="completion")
     trace: list[dict[str, object]] = []
@@ -192,15 +164,22 @@ def test_demonstrations_copy_update_retain_nearest_last() -> None:
     blocks = system.split("\n\n")
     assert blocks[-1] == "New fact: The CEO of Acme is Dana Li."
     assert len(blocks) == 9
-    assert all(block.startswith("New fact: The capital of Country") for block in blocks[:-1])
+    ours = [line.split(" | ") for line in prompt("ike_demonstrations").template.splitlines()]
+    assert sorted(block.split("\n")[0] for block in blocks[:-1]) == sorted(f"New fact: {line[1]}." for line in ours)
     everyday = [line.partition(" | ")[0] for line in prompt("everyday_questions").template.splitlines()]
     kinds = [
-        "retain" if any(q in block for q in everyday) else "copy" if "What is the capital of C" in block else "update"
+        "retain"
+        if any(q in block for q in everyday)
+        else "copy"
+        if any(line[2] in block for line in ours)
+        else "update"
         for block in blocks[:-1]
     ]
     assert sorted(kinds) == ["copy"] + ["retain"] * 4 + ["update"] * 3
-    assert trace[0]["demonstrations"][-1] == "e-000000006b"  # type: ignore[index]
-    assert "Country7 is Town7" in blocks[-2]
+    assert trace[0]["demonstrations"] == 8
+    assert "Country" not in system
+    assert memory.searches == []  # nothing is encoded for them
+    assert Ike(demonstrations=9).prepare(asked, decision.hits, model, memory)[0].content == system  # type: ignore[arg-type]
 
 
 def test_how_many_demonstrations() -> None:
@@ -213,15 +192,14 @@ def test_how_many_demonstrations() -> None:
     assert count(Scripted(style="completion")) == 8
     assert count(Scripted(demonstrations=0)) == 0
     assert count(Scripted(demonstrations=0), demonstrations=3) == 3
-    memory.searches.clear()
-    count(Scripted(demonstrations=0))
-    assert memory.searches == []  # nothing is encoded for a model that needs none
 
 
-def test_a_subject_in_scope_is_never_an_example() -> None:
-    rival = edit(9, "The CEO of ACME is Bob Ray", subject="ACME", target="Bob Ray", question="Who is the CEO of ACME?")
-    out = prepared(ACME, Scripted(), ListMemory(ACME, rival, *filler(4)))
-    assert "Bob Ray" not in out[0].content
+def test_a_demonstration_about_what_is_asked_is_left_out() -> None:
+    coach = edit(9, "The head coach of Harbour United is Bob Ray", subject="Harbour United", target="Bob Ray")
+    for style in ("chat", "completion"):
+        out = prepared(coach, Scripted(style=style), demonstrations=8)  # type: ignore[arg-type]
+        assert out[0].content.count("Harbour United") == 1
+        assert out[0].content.count("Question: ") == 7
 
 
 def test_the_budget_is_kept() -> None:
@@ -264,7 +242,7 @@ def test_the_trace_says_what_was_used() -> None:
     decision = Decision(query="", hits=(hit(ACME), hit(newer)))
     list(Ike().stream(QUESTION, decision, Scripted(), ListMemory(ACME, newer), trace))  # type: ignore[arg-type]
     assert trace == [
-        {"step": "facts", "answerer": "ike", "edits": [newer.id], "demonstrations": [], "left_out": [ACME.id]}
+        {"step": "facts", "answerer": "ike", "edits": [newer.id], "demonstrations": 4, "left_out": [ACME.id]}
     ]
 
 

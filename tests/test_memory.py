@@ -448,6 +448,53 @@ def test_add_many_is_as_adding_one_by_one(tmp_path: Path) -> None:
             assert (a.statement, a.state, names.get(a.superseded_by or "")) == (b.statement, b.state, b.superseded_by)
 
 
+def test_add_many_takes_statements_and_mappings(memory: EditMemory) -> None:
+    drafts = [
+        "The CEO of Acme is Dana Li",
+        {"statement": "The CEO of Globex is Bo Ek", "aliases": ["GX"], "source": "a letter", "reason": None},
+        Draft(statement="Acme sells rope", subject="Acme"),
+    ]
+    ids = memory.add_many(iter(drafts))
+    edits = [memory.get(id_) for id_ in ids]
+    assert [edit.statement for edit in edits] == [
+        "The CEO of Acme is Dana Li",
+        "The CEO of Globex is Bo Ek",
+        "Acme sells rope",
+    ]
+    assert (edits[0].subject, edits[0].target, edits[1].aliases, edits[1].source) == (
+        "Acme",
+        "Dana Li",
+        ("GX",),
+        "a letter",
+    )
+    assert memory.add_many([]) == []
+
+
+@pytest.mark.parametrize(
+    ("drafts", "message"),
+    [
+        ("The CEO of Acme is Dana Li", "takes a list of drafts, not one str"),
+        (b"The CEO of Acme is Dana Li", "not one bytes"),
+        ({"statement": "The CEO of Acme is Dana Li"}, "not one dict"),
+        (Draft(statement="The CEO of Acme is Dana Li"), "not one Draft"),
+        (7, "not one int"),
+        (["A is B", 7], "draft 2: int is no draft; a draft is a statement"),
+        ([None], "draft 1: NoneType is no draft"),
+        ([b"A is B"], "draft 1: bytes is no draft"),
+        ([["A is B"]], "draft 1: list is no draft"),
+        ([{"fact": "A is B"}], r"draft 1: unknown: fact; a draft is .*statement, subject, relation"),
+        ([{"subject": "A"}], "draft 1: there is no statement in it"),
+        ([{"statement": 3}], "draft 1: a statement is a sentence, not int"),
+        ([{"statement": "A is B", "aliases": "AA"}], "draft 1: aliases is a list of names, not str"),
+        ([""], "draft 1: the statement is empty"),
+    ],
+)
+def test_add_many_says_what_a_draft_is(memory: EditMemory, drafts: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        memory.add_many(drafts)
+    assert memory.count() == 0
+
+
 def test_add_many_with_vectors(memory: EditMemory) -> None:
     texts = [f"fact number {number}" for number in range(5)]
     drafts = [Draft(statement=text) for text in texts]

@@ -260,7 +260,9 @@ def test_langchain_messages_there_and_back() -> None:
     turns = [Message("system", "s"), Message("user", "u"), Message("assistant", "a"), Message("tool", "t")]
     assert [from_langchain(to_langchain(turn)) for turn in turns] == turns
     parts: list[str | dict[Any, Any]] = [{"type": "text", "text": "see"}, {"type": "image", "url": "http://x/y.png"}]
-    assert from_langchain(HumanMessage(parts)) == Message("user", "see")
+    seen = from_langchain(HumanMessage(parts))
+    assert seen == Message("user", "see")
+    assert to_langchain(seen).content == parts
 
 
 async def test_langchain_model_streams_and_passes_parameters() -> None:

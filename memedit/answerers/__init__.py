@@ -68,11 +68,14 @@ class Retriever:
         return decision
 
     def nearest(self, text: str, k: int = 1) -> list[Hit]:
-        """The `k` nearest facts whatever they are: no scope is asked."""
+        """The `k` nearest facts whatever they are: no scope is asked. Their probability is SERAC's, exp(-d²)."""
+        from memedit.scope.serac import embedding_probability  # late: numpy
+
         served = serving()
         # Edits of other kinds stand in the same index; a few more are fetched so that `k` facts are left.
         near = self.memory.search(text, k=k + 8, namespace=self.namespace, as_of=self.as_of)
-        nearest = [hit for hit in near if hit.edit.kind not in served][:k]
+        facts = [hit for hit in near if hit.edit.kind not in served][:k]
+        nearest = [replace(hit, probability=embedding_probability(hit.score)) for hit in facts]
         self.found.update((hit.edit.id, hit) for hit in nearest)
         return nearest
 
@@ -153,6 +156,16 @@ class Chooser(Protocol):
     def prompter(self, messages: Sequence[Message], decision: Decision, model: BaseModel) -> Prompter | None:
         """The one answerer that is chosen, if it works by prompting: a chain can send its messages itself."""
         ...
+
+
+def prompting(answerer: Answerer, messages: Sequence[Message], decision: Decision, model: BaseModel) -> Prompter | None:
+    """The answerer whose messages a chain can send itself: this one or the one that it chooses, else None.
+
+    One that does so for some questions only says for which by a method `prompter`, as a Chooser has.
+    """
+    chosen = getattr(answerer, "prompter", None)
+    made = answerer if chosen is None else chosen(messages, decision, model)
+    return made if isinstance(made, Prompter) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@
                            below; no planner is asked how many hops that takes
     several hops           by the scope's label, or because `planned` foresees them: `planned`; where it hands back,
                            `mello` if the scope says so too and the model chats
-    one hop                a fact is in scope: `ike`; `counterfactual` where the fact does not fit the model's context,
-                           or where the model completes text and is asked backwards, by an alias or with yes or no
+    one hop                a fact is in scope: `ike`; `verbatim` where the fact does not fit the model's context, or is
+                           in a script that the model does not read; `counterfactual` where the model completes text
+                           and is asked backwards, by an alias or with yes or no
     else                   nobody: the base model, untouched
 
 An answerer that hands back is followed by the next; one is asked only for labels that it wants. One that is not
@@ -35,10 +36,12 @@ from memedit.answerers import (
     bound,
     for_answerer,
     note_hand_back,
+    prompting,
     serving,
     wanted,
 )
 from memedit.answerers.counterfactual import asks_yes_or_no, by_wording, settled
+from memedit.answerers.ike import Ike
 from memedit.edits import Decision, Message
 from memedit.models import BaseModel
 from memedit.scope._held import last_user
@@ -46,6 +49,8 @@ from memedit.scope._relation import asks_the_same
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
+
+_IKE = Ike()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +78,7 @@ class Auto:
         choices = self.choose(messages, decision, model)
         if len(choices) != 1:
             return None
-        made = self._made(choices[0].name)
-        return made if isinstance(made, Prompter) else None
+        return prompting(self._made(choices[0].name), messages, decision, model)
 
     def stream(
         self,
@@ -146,15 +150,16 @@ class Auto:
     def _one_hop(self, messages: Sequence[Message], decision: Decision, model: BaseModel | None) -> Choice:
         if self.one_hop is not None:
             return Choice(self.one_hop, "a fact is in scope, and this is set for one hop")
-        query = decision.query or last_user(messages)
-        if model is not None and not _room(model, decision, messages):
-            return Choice("counterfactual", f"a fact is in scope, and {model.name} has no room for it")
+        query, completes = decision.query or last_user(messages), model is not None and model.style == "completion"
+        by_form = completes and settled(query, decision.hits[0].edit) is not None  # told without reading the fact
+        if model is not None and not by_form and not _IKE.has_room(messages, decision, model):
+            return Choice("verbatim", f"a fact is in scope, and {model.name} has no room for it")
         if model is not None and not getattr(model, "reads", _any_script)(query):
             return Choice("verbatim", f"a fact is in scope, and {model.name} does not read its script")
-        if model is not None and model.style == "completion":
+        if completes:
             if asks_yes_or_no(query, decision.hits[0].edit):
                 return Choice("counterfactual", "a fact is asked with yes or no, and the model completes text")
-            if settled(query, decision.hits[0].edit):
+            if by_form:
                 return Choice("counterfactual", "a fact is asked backwards or by alias, and the model completes text")
         return Choice("ike", "a fact is in scope")
 
@@ -171,14 +176,6 @@ def _any_script(text: str) -> bool:
 def _default(name: str) -> Answerer:
     made: Answerer = answerers.get(name)()
     return made
-
-
-def _room(model: BaseModel, decision: Decision, messages: Sequence[Message]) -> bool:
-    """Whether the most probable fact fits the model's context beside the conversation and a short reply."""
-    if model.context_tokens is None:
-        return True
-    texts = [decision.hits[0].edit.statement, *(message.content for message in messages)]
-    return sum(model.count_tokens(text) + 8 for text in texts) + 32 <= model.context_tokens
 
 
 class _Way:

@@ -22,6 +22,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from memedit.answerers import HandBack, Retriever
+from memedit.answerers._fitting import fits, in_own_words
 from memedit.answerers._named import by_subject
 from memedit.answerers.ike import as_line, standing, stopped
 from memedit.declarative import plainly
@@ -96,13 +97,17 @@ class Counterfactual:
     ) -> Iterator[str]:
         # The parameters are meant for the base model, whose words they may be; the small one is asked greedily.
         if self.published:
-            yield from self._as_published(messages, model, trace)
+            yield from self._as_published(messages, decision, model, memory, trace)
             return
         query = decision.query or last_user(messages)
         tried = sorted(standing(decision.hits), key=_probability, reverse=True)[: self.facts]
         for hit in tried:
             by_form = settled(query, hit.edit)
             reply = by_form or self._reply(hit.edit, query)
+            if reply is None:
+                asked = replace(decision, query=query)
+                yield from in_own_words([hit], messages, asked, self._small, memory, trace, name=self.name)
+                return
             follows = _follows(reply, hit.edit, query)
             trace.append(
                 {
@@ -135,9 +140,11 @@ class Counterfactual:
     def _small(self) -> BaseModel:
         return _loaded(self.model) if isinstance(self.model, str) else self.model
 
-    def _reply(self, edit: Edit, query: str) -> str:
+    def _reply(self, edit: Edit, query: str) -> str | None:
+        """What the small model says; None where its context does not hold the fact."""
         try:
-            return "".join(self._small.stream(self._given(edit, query))).strip()
+            given = self._given(edit, query)
+            return "".join(self._small.stream(given)).strip() if fits(given, self._small, edit) else None
         except ModelError as error:
             raise HandBack(f"the counterfactual model could not be asked: {error}") from error
 
@@ -153,21 +160,28 @@ class Counterfactual:
     # As published
 
     def _as_published(
-        self, messages: Sequence[Message], model: BaseModel, trace: list[dict[str, object]]
+        self,
+        messages: Sequence[Message],
+        decision: Decision,
+        model: BaseModel,
+        memory: EditMemory,
+        trace: list[dict[str, object]],
     ) -> Iterator[str]:
-        from memedit.scope.serac import embedding_probability  # numpy
-
         query = last_user(messages)
         near = self.retrieve.nearest(query) if self.retrieve is not None and query.strip() else []
         if not near:
             raise HandBack("nothing is remembered")
-        edit, similarity = near[0].edit, embedding_probability(near[0].score)
+        edit, similarity = near[0].edit, near[0].probability or 0.0
         step: dict[str, object] = {"step": "counterfactual", "answerer": self.name, "model": self._small.name}
         step |= {"published": True, "similarity": similarity, "threshold": GATE, "edits": [edit.id]}
         trace.append(step)
         if similarity <= GATE:
             raise HandBack(f"exp(-d²) to the nearest edit is {similarity:.3f}, not above {GATE}")
         given, small = self._given(edit, query), self._small
+        if not fits(given, small, edit):
+            asked = replace(decision, query=query)
+            yield from in_own_words(near, messages, asked, small, memory, trace, name=self.name)
+            return
         step["mixed"] = self.mixing and _mixable(model, small)
         if step["mixed"]:
             yield from mixed(cast("Local", model), messages, cast("Local", small), given, similarity)

@@ -2,9 +2,9 @@
 
 In-context knowledge editing (Zheng et al. 2023, "Can We Edit Factual Knowledge by In-Context Learning?"): no weight is
 touched; the model is shown `copy` demonstrations (the fact asked in its own words), `update` ones (asked in others) and
-`retain` ones (something else is asked, and the fact changes nothing), 1 : 3 : 4, the nearest to the question last. Here
-they are drawn from the memory itself, filled up with made-up ones where it is small, and only as many are shown as the
-model needs and its context holds.
+`retain` ones (something else is asked, and the fact changes nothing), 1 : 3 : 4. The paper draws them from other edits,
+the nearest to the question last; here they are texts of our own (`prompts/ike_demonstrations.txt`), and only as many
+as the model needs and its context holds: no edit that is out of scope is ever sent to a model.
 
 A chat model that is asked by an alias is told whose name it is; what else would tell it that the fact is meant? One
 that completes text reads a fact that was written as a question and its answer as a sentence (`declarative.py`).
@@ -15,9 +15,8 @@ alone makes likely is then held against a token (`emphasis`; `memedit/models/_he
 A fact that an earlier turn of the conversation contradicts is said to have changed since: a chat model is told so, and
 one that completes text reads the fact behind those turns rather than in front of them.
 
-The text of a fact is data. Wherever it goes it is one line, of bounded length, between marks that it cannot forge; and
-an edit serves as an example in front of other facts only if it is one plain sentence. So a fact that holds role
-markers, braces or "ignore the above" bears on its own questions and on nothing else.
+The text of a fact is data. Wherever it goes it is one line, between marks that it cannot forge. So a fact that holds
+role markers, braces or "ignore the above" bears on its own questions and on nothing else.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from memedit.answerers import Retriever
+from memedit.answerers._fitting import fits, in_own_words, tokens
 from memedit.answerers._named import by_subject
 from memedit.declarative import plainly
 from memedit.edits import Decision, Edit, Hit, Message
@@ -38,15 +38,11 @@ from memedit.errors import InputError
 from memedit.models import BaseModel
 from memedit.parsing import normalise
 from memedit.prompts import prompt
-from memedit.relations import fill, relations
+from memedit.relations import relations
 
 if TYPE_CHECKING:
     from memedit.memory import EditMemory
 
-LONGEST_FACT = 1000
-"""Characters of a statement that reach a prompt; the rest is cut and marked with an ellipsis."""
-LONGEST_EXAMPLE = 200
-"""Characters of a statement that may serve as a demonstration."""
 EARLIER = 6
 """User turns before the question that are looked at for what contradicts a fact."""
 
@@ -60,7 +56,7 @@ class Ike:
     """Facts in scope, and demonstrations, in front of the question: a system message, or lines to continue from."""
 
     demonstrations: int | None = None
-    """How many demonstrations, at most; None: what the model says it needs, else 4 for chat and 8 for completion."""
+    """How many demonstrations, at most 8; None: what the model says it needs, else 4 for chat and 8 for completion."""
     facts: int = 5
     """How many facts, at most: the most probable."""
     share: float = 0.6
@@ -81,7 +77,8 @@ class Ike:
         self, messages: Sequence[Message], hits: Sequence[Hit], model: BaseModel, memory: EditMemory
     ) -> list[Message]:
         """The messages with the facts in a system message, joined to the caller's own where there is one."""
-        return self.prepared(messages, hits, model, memory)[0]
+        sent = self.sent(messages, hits, model)
+        return self._least.prepared(messages, hits, model)[0] if sent is None else sent[0]
 
     def stream(
         self,
@@ -93,10 +90,12 @@ class Ike:
         **parameters: Any,
     ) -> Iterator[str]:
         asked = as_resolved(messages, decision, model)
-        prepared, step = self.prepared(asked, decision.hits, model, memory)
+        sent = self.sent(asked, decision.hits, model)
+        if sent is None:
+            return self._said(messages, decision, model, memory, trace)
         heeding = self._heeding(asked, model)
-        trace.append(step)
-        return model.stream(prepared, **{**heeding, **parameters})
+        trace.append(sent[1])
+        return model.stream(sent[0], **{**heeding, **parameters})
 
     async def astream(
         self,
@@ -107,16 +106,59 @@ class Ike:
         trace: list[dict[str, object]],
         **parameters: Any,
     ) -> AsyncIterator[str]:
-        # In a thread: drawing demonstrations encodes and reads the database, which must not hold up the loop.
+        # In a thread: looking at earlier turns encodes and reads the database, which must not hold up the loop.
         asked = as_resolved(messages, decision, model)
-        prepared, step = await asyncio.to_thread(self.prepared, asked, decision.hits, model, memory)
+        sent = await asyncio.to_thread(self.sent, asked, decision.hits, model)
+        if sent is None:
+            for piece in self._said(messages, decision, model, memory, trace):
+                yield piece
+            return
         heeding = self._heeding(asked, model)
-        trace.append(step)
-        async for piece in model.astream(prepared, **{**heeding, **parameters}):
+        trace.append(sent[1])
+        async for piece in model.astream(sent[0], **{**heeding, **parameters}):
             yield piece
 
+    def sent(
+        self, messages: Sequence[Message], hits: Sequence[Hit], model: BaseModel
+    ) -> tuple[list[Message], dict[str, object]] | None:
+        """What is sent and the step for the trace; None where not even the most probable fact fits the context alone.
+
+        Where the context does not hold more, that fact is sent without demonstrations and without the others.
+        """
+        for ike in (self, self._least):
+            prepared, step = ike.prepared(messages, hits, model)
+            if fits(prepared, model, _first(hits)):
+                return prepared, step
+        return None
+
+    def has_room(self, messages: Sequence[Message], decision: Decision, model: BaseModel) -> bool:
+        """Whether the model's context holds the most probable fact beside what is asked, and a reply."""
+        return self.prompter(as_resolved(messages, decision, model), decision, model) is not None
+
+    def prompter(self, messages: Sequence[Message], decision: Decision, model: BaseModel) -> Ike | None:
+        """This answerer where there is room for the most probable fact, so that a chain can send the messages."""
+        if model.context_tokens is None:
+            return self
+        prepared, _ = self._least.prepared(messages, decision.hits, model)
+        return self if fits(prepared, model, _first(decision.hits)) else None
+
+    @property
+    def _least(self) -> Ike:
+        return replace(self, facts=1, demonstrations=0, retrieve=None)
+
+    def _said(
+        self,
+        messages: Sequence[Message],
+        decision: Decision,
+        model: BaseModel,
+        memory: EditMemory,
+        trace: list[dict[str, object]],
+    ) -> Iterator[str]:
+        hits = sorted(decision.hits, key=_probability, reverse=True)
+        return in_own_words(hits, messages, decision, model, memory, trace, name=self.name)
+
     def prepared(
-        self, messages: Sequence[Message], hits: Sequence[Hit], model: BaseModel, memory: EditMemory
+        self, messages: Sequence[Message], hits: Sequence[Hit], model: BaseModel
     ) -> tuple[list[Message], dict[str, object]]:
         marks = tuple(getattr(model, "special_tokens", ()))
         budget = self._budget(messages, model)
@@ -131,12 +173,12 @@ class Ike:
             budget -= cost
         shown = sorted(lines, key=lambda hit: hit.edit.seq)  # oldest first, so that the later line is the newer
         changed = [hit for hit in shown if self._contradicts_turn(messages, hit)]
-        blocks, drawn = self._examples(messages, shown, model, memory, marks, budget)
+        blocks = self._examples(messages, shown, model, budget)
         step: dict[str, object] = {
             "step": "facts",
             "answerer": self.name,
             "edits": [hit.edit.id for hit in shown],
-            "demonstrations": [edit.id for edit in drawn],
+            "demonstrations": len(blocks),
             "left_out": [hit.edit.id for hit in hits if hit not in lines],
         }
         if changed:
@@ -191,19 +233,11 @@ class Ike:
     def _budget(self, messages: Sequence[Message], model: BaseModel) -> int:
         if model.context_tokens is None:
             return self.most_tokens
-        asked = sum(model.count_tokens(message.content) + 8 for message in messages)
-        return min(self.most_tokens, int(model.context_tokens * self.share) - asked)
+        frame = [Message("system", prompt("ike_chat").template)] if model.style == "chat" else []
+        return min(self.most_tokens, int(model.context_tokens * self.share) - tokens([*frame, *messages], model))
 
-    def _examples(
-        self,
-        messages: Sequence[Message],
-        shown: Sequence[Hit],
-        model: BaseModel,
-        memory: EditMemory,
-        marks: tuple[str, ...],
-        budget: int,
-    ) -> tuple[list[str], list[Edit]]:
-        """Demonstrations as text, the nearest last, and the edits that they show."""
+    def _examples(self, messages: Sequence[Message], shown: Sequence[Hit], model: BaseModel, budget: int) -> list[str]:
+        """Demonstrations as text: as many as are wanted, there are and go into the budget."""
         wanted = self.demonstrations
         if wanted is None:
             wanted = getattr(model, "demonstrations", None)
@@ -211,29 +245,17 @@ class Ike:
             wanted = 4 if model.style == "chat" else 8
         question = next((message.content for message in reversed(messages) if message.role == "user"), "")
         if wanted <= 0 or budget <= 0 or not question.strip() or not shown:
-            return [], []
-        taken = {normalise(hit.edit.subject or hit.edit.statement) for hit in shown}
-        if self.retrieve is not None:  # which knows of what moment is asked
-            near = self.retrieve.nearest(question, k=wanted + 8)
-        else:
-            near = memory.search(question, k=wanted + 8, namespace=shown[0].edit.namespace)
-        usable = [
-            hit.edit for hit in near if _exemplary(hit.edit, marks) and normalise(hit.edit.subject or "") not in taken
-        ][:wanted]
-        spare: tuple[_Spare, ...] = _spare() if model.style == "completion" or self.demonstrations else ()
-        stated = " ".join(hit.edit.statement.casefold() for hit in shown)
-        examples: list[Edit | _Spare] = list(usable)
-        examples = (examples + list(spare))[:wanted]
+            return []
+        stated = normalise(" ".join(hit.edit.statement for hit in shown))
+        usable = [example for example in _made_up() if normalise(example.subject) not in stated][:wanted]
         blocks: list[str] = []
-        drawn: list[Edit] = []
-        for kind, example in zip(_kinds(len(examples)), examples, strict=True):  # nearest first, as the budget goes
+        for kind, example in zip(_kinds(len(usable)), usable, strict=True):
             block = _demonstration(kind, example, stated)
             budget -= model.count_tokens(block) + 2
             if budget < 0:
                 break
             blocks.append(block)
-            drawn += [example] if isinstance(example, Edit) else []
-        return blocks[::-1], drawn[::-1]
+        return blocks[::-1]
 
 
 def as_resolved(messages: Sequence[Message], decision: Decision, model: BaseModel) -> Sequence[Message]:
@@ -253,7 +275,7 @@ def as_resolved(messages: Sequence[Message], decision: Decision, model: BaseMode
 
 
 def as_line(text: str, marks: Iterable[str] = ()) -> str:
-    """A statement fit to stand in a prompt: one line, at most LONGEST_FACT characters, no mark of a prompt left whole.
+    """A statement fit to stand in a prompt: one line, no mark of a prompt left whole. Nothing of it is cut.
 
     A mark (of a chat template, a tag, one of `marks`) is broken by a space behind its first character; all else,
     quotes, braces and dollars included, stays as it is.
@@ -266,7 +288,7 @@ def as_line(text: str, marks: Iterable[str] = ()) -> str:
     # A mark broken may leave another whole ("<<SYS>>"): until none is left, so that a line read again stays as it is.
     while (broken := _MARK.sub(lambda found: f"{found[0][0]} {found[0][1:].lstrip()}", line)) != line:
         line = broken
-    return line if len(line) <= LONGEST_FACT else f"{line[: LONGEST_FACT - 1]}…"
+    return line
 
 
 def _said(edit: Edit, messages: Sequence[Message]) -> str:
@@ -277,6 +299,11 @@ def _said(edit: Edit, messages: Sequence[Message]) -> str:
         return edit.statement
     statement = edit.statement.rstrip().removesuffix(".")
     return prompt("also_called").substitute(statement=statement, alias=max(named, key=len), subject=subject)
+
+
+def _first(hits: Sequence[Hit]) -> Edit | None:
+    """The most probable of the edits that stand."""
+    return next((hit.edit for hit in sorted(standing(hits), key=_probability, reverse=True)), None)
 
 
 def _probability(hit: Hit) -> float:
@@ -303,17 +330,6 @@ def _contradicts(newer: Edit, older: Edit) -> bool:
     return bool(newer.prompt and older.prompt) and normalise(newer.prompt or "") == normalise(older.prompt or "")
 
 
-def _exemplary(edit: Edit, marks: Iterable[str]) -> bool:
-    """Whether an edit may stand in front of other facts: one plain, short sentence, its question and target known."""
-    text = edit.statement
-    if not (edit.question and edit.target and edit.subject) or edit.kind != "fact" or len(text) > LONGEST_EXAMPLE:
-        return False
-    inside = text.rstrip(" .").replace(edit.subject, "").replace(edit.target, "")  # names may hold full stops
-    if as_line(text, marks) != text or re.search(r"[.!?;:\"“”{}\\|]", inside) or len(edit.target) > 60:
-        return False
-    return not re.search(r"\b(ignore|disregard|instruct\w*|prompt|you must|always answer)\b", text, re.IGNORECASE)
-
-
 def _kinds(number: int) -> list[str]:
     """`number` kinds of demonstration, copy : update : retain as 1 : 3 : 4, spread evenly."""
     pattern = ("retain", "update", "copy", "retain", "update", "retain", "update", "retain")
@@ -321,10 +337,11 @@ def _kinds(number: int) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spare:
-    """A made-up fact that serves as a demonstration where the memory has too few: its own question, and another one."""
+class _MadeUp:
+    """A made-up fact that serves as a demonstration: what it is about, its own question, and another one."""
 
-    seq: int
+    number: int
+    subject: str
     statement: str
     question: str
     reworded: str
@@ -332,30 +349,20 @@ class _Spare:
 
 
 @cache
-def _spare() -> tuple[_Spare, ...]:
+def _made_up() -> tuple[_MadeUp, ...]:
     lines = prompt("ike_demonstrations").template.splitlines()
-    return tuple(_Spare(number, *line.split(" | ")) for number, line in enumerate(lines))
+    return tuple(_MadeUp(number, *line.split(" | ")) for number, line in enumerate(lines))
 
 
-def _demonstration(kind: str, example: Edit | _Spare, stated: str) -> str:
-    question, answer = example.question or "", example.target or ""
-    if kind == "update":
-        question = example.reworded if isinstance(example, _Spare) else _reworded(example)
-    elif kind == "retain":
+def _demonstration(kind: str, example: _MadeUp, stated: str) -> str:
+    question, answer = example.reworded if kind == "update" else example.question, example.target
+    if kind == "retain":
         # What everybody knows, so that the answer is true whatever the memory holds; not what the facts are about.
         pairs = [line.split(" | ") for line in prompt("everyday_questions").template.splitlines()]
         fit = [pair for pair in pairs if not set(re.findall(r"\w{5,}", pair[0].casefold())) & set(stated.split())]
-        question, answer = (fit or pairs)[example.seq % len(fit or pairs)]
+        question, answer = (fit or pairs)[example.number % len(fit or pairs)]
     fact = prompt("new_fact").substitute(statement=stopped(example.statement))
     return prompt("demonstration").substitute(facts=fact, question=question, answer=answer)
-
-
-def _reworded(edit: Edit) -> str:
-    """Another question that the edit answers, where its relation has one."""
-    known = relations().get(edit.relation or "")
-    others = [fill(wording, edit.subject or "") for wording in known.questions] if known else []
-    others = [wording for wording in others if wording != edit.question]
-    return others[edit.seq % len(others)] if others else edit.question or ""
 
 
 def stopped(line: str) -> str:

@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from memedit.answerers import HandBack, Retriever
+from memedit.answerers._fitting import fits
 from memedit.answerers.ike import as_line
 from memedit.edits import Decision, Hit, Message
 from memedit.models import BaseModel, load_model
@@ -65,7 +66,7 @@ class LanguagePatch:
         trace: list[dict[str, object]],
         **parameters: Any,
     ) -> Iterator[str]:
-        reply, prepared = self._applied(messages, memory, trace)
+        reply, prepared = self._applied(messages, model, memory, trace)
         return model.stream(prepared, **parameters) if reply is None else iter([reply])
 
     async def astream(
@@ -78,7 +79,7 @@ class LanguagePatch:
         **parameters: Any,
     ) -> AsyncIterator[str]:
         # In a thread: judging encodes, and a judge is asked over the net.
-        reply, prepared = await asyncio.to_thread(self._applied, messages, memory, trace)
+        reply, prepared = await asyncio.to_thread(self._applied, messages, model, memory, trace)
         if reply is not None:
             yield reply
             return
@@ -105,7 +106,7 @@ class LanguagePatch:
         return held, step
 
     def _applied(
-        self, messages: Sequence[Message], memory: EditMemory, trace: list[dict[str, object]]
+        self, messages: Sequence[Message], model: BaseModel, memory: EditMemory, trace: list[dict[str, object]]
     ) -> tuple[str | None, list[Message]]:
         """The reply of an override patch, or None and the messages with the instructions of feature patches."""
         held, step = self.holding(messages, memory)
@@ -113,13 +114,16 @@ class LanguagePatch:
             raise HandBack(f"the message meets no condition: {step['scores']}, bound {step['bound']}")
         override = next((one for one in held if conditional_of(one.edit).reply is not None), None)
         used = held[: self.instructions] if override is None else [override]
+        consequences = "\n".join(f"- {as_line(conditional_of(one.edit).consequence)}" for one in used)
+        prepared = with_instruction(messages, prompt("patches").substitute(consequences=consequences))
+        if override is None and not fits(prepared, model):
+            raise HandBack(f"what the patches say does not fit the context of {model.name}")
         trace.append({**step, "edits": [one.edit.id for one in used], "override": override is not None})
         assert self.retrieve is not None
         self.retrieve.found.update((one.edit.id, _hit(one)) for one in used)
         if override is not None:
             return conditional_of(override.edit).reply, []
-        consequences = "\n".join(f"- {as_line(conditional_of(one.edit).consequence)}" for one in used)
-        return None, with_instruction(messages, prompt("patches").substitute(consequences=consequences))
+        return None, prepared
 
     def _verdict(self, condition: str, message: str) -> bool:
         """Whether the judge says yes. All else is a no, which leaves the model's own reply."""

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from memedit.answerers import HandBack, Retriever
+from memedit.answerers._fitting import in_own_words
 from memedit.answerers.ike import Ike, as_line, stopped
 from memedit.edits import Decision, Hit, Message
 from memedit.models import BaseModel
@@ -102,8 +103,11 @@ class Mello:
         if loop.answer is not None:
             yield loop.answer
             return
-        given = loop.instead(memory)
-        yield from _cut(model.stream(given, **parameters), self.longest)
+        given = loop.instead()
+        if given is None:
+            yield from loop.said(memory)
+        else:
+            yield from _cut(model.stream(given, **parameters), self.longest)
 
     async def astream(
         self,
@@ -124,7 +128,11 @@ class Mello:
         if loop.answer is not None:
             yield loop.answer
             return
-        given = await asyncio.to_thread(loop.instead, memory)
+        given = await asyncio.to_thread(loop.instead)
+        if given is None:
+            for piece in loop.said(memory):
+                yield piece
+            return
         left = self.longest
         async for piece in model.astream(given, **parameters):
             yield piece[:left]
@@ -191,11 +199,18 @@ class _Loop:
         if not self.found:
             raise HandBack(f"stopped without an edit found: {self.stopped}")
 
-    def instead(self, memory: EditMemory) -> list[Message]:
-        """The question with all edits found in front of it, for a loop that came to no answer."""
-        given, step = Ike(facts=len(self.found)).prepared(self.messages, list(self.found.values()), self.model, memory)
-        self.trace.append(step)
-        return given
+    def instead(self) -> list[Message] | None:
+        """The question with all edits found in front of it, for a loop that came to no answer; None: none fits."""
+        sent = Ike(facts=len(self.found)).sent(self.messages, list(self.found.values()), self.model)
+        if sent is None:
+            return None
+        self.trace.append(sent[1])
+        return sent[0]
+
+    def said(self, memory: EditMemory) -> Iterator[str]:
+        """What `instead` does not fit, in its own words."""
+        hits, name = list(self.found.values()), self.settings.name
+        return in_own_words(hits, self.messages, self.decision, self.model, memory, self.trace, name=name)
 
     def _steps(self) -> Generator[list[Message], str, None]:
         failed = 0

@@ -19,6 +19,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from memedit.answerers import HandBack, Retriever
+from memedit.answerers._fitting import fits
 from memedit.answerers.ike import as_line
 from memedit.answerers.language_patch import with_instruction
 from memedit.edits import Decision, Edit, Hit, Message
@@ -125,13 +126,13 @@ class MemPrompt:
     def found(self, question: str, edits: Sequence[Edit], encoder: Encoder) -> tuple[Hit, str] | None:
         """The feedback that this question calls for and the lookup that found it; of equals the newest.
 
-        `score` is 1 - the distance, or the cosine.
+        `score`, and the probability with it, is 1 - the distance, or the cosine.
         """
         if self.lookup != "similarity":
             apart = [(distance(question, feedback_of(edit).question), edit) for edit in edits]
             least, edit = min(apart, key=lambda one: (one[0], -one[1].seq), default=(1.0, None))
             if edit is not None and least <= self.distance:
-                return Hit(edit=edit, score=1 - least, key=feedback_of(edit).question), "distance"
+                return _hit(edit, 1 - least), "distance"
         least_cosine = similar(encoder.identity) if self.lookup != "distance" else None
         if least_cosine is not None and edits:
             from memedit.answerers._conditions import vectors  # numpy
@@ -140,7 +141,7 @@ class MemPrompt:
             cosines = vectors([worded(feedback_of(edit).question) for edit in edits], encoder) @ asked
             most, edit = max(zip(cosines.tolist(), edits, strict=True), key=lambda one: (one[0], one[1].seq))
             if most >= least_cosine:
-                return Hit(edit=edit, score=most, key=feedback_of(edit).question), "similarity"
+                return _hit(edit, min(most, 1.0)), "similarity"
         return None
 
     def _clarified(
@@ -152,10 +153,17 @@ class MemPrompt:
         if found is None:
             raise HandBack("no feedback is on such a question")
         hit, lookup = found
+        prepared = self.prepare(messages, [hit], model, memory)
+        if not fits(prepared, model):
+            raise HandBack(f"what was meant does not fit the context of {model.name}")
         trace.append({"step": "feedback", "edits": [hit.edit.id], "lookup": lookup, "score": round(hit.score, 3)})
         assert self.retrieve is not None
         self.retrieve.found[hit.edit.id] = hit
-        return self.prepare(messages, [hit], model, memory)
+        return prepared
+
+
+def _hit(edit: Edit, score: float) -> Hit:
+    return Hit(edit=edit, score=score, key=feedback_of(edit).question, probability=score)
 
 
 def key(question: str) -> tuple[str, ...]:

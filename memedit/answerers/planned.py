@@ -141,7 +141,7 @@ class Planned:
             yield edit.target or ""
             return
         if edit is not None and all(hit.edit.id != edit.id for hit in decision.hits):
-            decision = replace(decision, hits=(Hit(edit=edit, score=1.0), *decision.hits))
+            decision = replace(decision, hits=(Hit(edit=edit, score=1.0, probability=1.0), *decision.hits))
         if not decision.hits:
             raise HandBack(reason)
         # One hop after all: the model puts the fact into words.

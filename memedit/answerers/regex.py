@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from memedit.answerers import HandBack, Retriever
+from memedit.conversation import with_text
 from memedit.edits import Decision, Edit, Message
 from memedit.errors import InputError
 from memedit.models import BaseModel
@@ -151,7 +152,7 @@ class Regex:
         if before:
             trace.append(_step("input", done))
         if done.changed and place is not None:
-            messages = [*messages[:place], replace(messages[place], content=done.text), *messages[place + 1 :]]
+            messages = [*messages[:place], with_text(messages[place], done.text), *messages[place + 1 :]]
         return messages, after
 
     def _after(self, reply: str, edits: Sequence[Edit], trace: list[dict[str, object]]) -> str:

@@ -82,13 +82,13 @@ from pydantic import ConfigDict, Field, model_validator
 
 from memedit.answerers import (
     Answerer,
-    Chooser,
     HandBack,
     Prompter,
     Retriever,
     abegun,
     begun,
     note_hand_back,
+    prompting,
     serving,
     wanted,
 )
@@ -253,9 +253,9 @@ def _way(
     if assigned is None:
         return _Way(), None
     answerer, handed = assigned
-    prompter = answerer.prompter(plain, handed, model) if isinstance(answerer, Chooser) else answerer
+    prompter = prompting(answerer, plain, handed, model)
     account = _Account(getattr(prompter, "name", answerer.name), decision, retrieve)
-    if not isinstance(prompter, Prompter):
+    if prompter is None:
         return _Way(account=account), assigned
     try:
         prepared = _prepared(editor, prompter, handed.hits, messages, model)

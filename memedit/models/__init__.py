@@ -18,10 +18,10 @@ class BaseModel(Protocol):
     `style` says how facts reach it best: "chat" follows instructions in a system message, "completion" continues text
     (its system message is put verbatim in front). `context_tokens` is None where it is not known.
 
-    A model may say three things more: `demonstrations`, how many worked examples it needs to follow a fact (an int);
-    `special_tokens`, texts that it reads as marks rather than as text (strings); and `emphasis` (a float), how much
-    more than by itself it should heed facts: such a model takes the parameters `against`, the same conversation without
-    them, and `emphasis`.
+    A model may say four things more: `demonstrations`, how many worked examples it needs to follow a fact (an int);
+    `special_tokens`, texts that it reads as marks rather than as text (strings); `reply_tokens`, how long its replies
+    get unless a call says so (an int); and `emphasis` (a float), how much more than by itself it should heed facts:
+    such a model takes the parameters `against`, the same conversation without them, and `emphasis`.
     """
 
     @property

@@ -91,6 +91,11 @@ class HuggingFace:
         self._ends = {*(ends if isinstance(ends, list) else [ends]), self._tokenizer.eos_token_id} - {None}
 
     @property
+    def reply_tokens(self) -> int:
+        """Tokens of a reply, at most, where a call does not say."""
+        return 256 if self.style == "chat" else 64
+
+    @property
     def special_tokens(self) -> tuple[str, ...]:
         """Texts that the tokenizer reads as marks rather than as text; no fact may bring them into a prompt."""
         added = (str(token) for token in self._tokenizer.get_added_vocab())
@@ -141,7 +146,7 @@ class HuggingFace:
                 f"{self.name} knows no parameter {', '.join(sorted(unknown))}; there are: {', '.join(PARAMETERS)}"
             )
         given = {**PARAMETERS, **parameters}
-        limit = given["max_new_tokens"] or given["max_tokens"] or (256 if self.style == "chat" else 64)
+        limit = given["max_new_tokens"] or given["max_tokens"] or self.reply_tokens
         prompt = self._prompt(messages, limit)
         stops = [given["stop"]] if isinstance(given["stop"], str) else list(given["stop"] or ())
         if self.style == "completion":

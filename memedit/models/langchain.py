@@ -7,9 +7,10 @@ messages here and there (`to_langchain`, `from_langchain`) are what `memedit.int
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from memedit.conversation import ROLES, text_of
 from memedit.edits import Message
 from memedit.errors import MemEditError, ModelError
 from memedit.models.hugging_face import render_completion
@@ -18,27 +19,28 @@ if TYPE_CHECKING:  # langchain is imported late: it costs a second, and most com
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import Runnable
 
-_ROLES: dict[str, Literal["system", "user", "assistant", "tool"]] = {
-    "system": "system",
-    "developer": "system",
-    "human": "user",
-    "user": "user",
-    "ai": "assistant",
-    "assistant": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
-
 
 def from_langchain(message: BaseMessage) -> Message:
-    """The text of a LangChain message; images and other parts that are not text are left out."""
-    return Message(_ROLES.get(message.type.removesuffix("MessageChunk").lower(), "user"), str(message.text))
+    """A LangChain message's role and text, with the message itself for what it holds besides, such as images."""
+    role = ROLES.get(message.type.removesuffix("MessageChunk").lower(), "user")
+    return Message(role, text_of(message.content), message)
 
 
 def to_langchain(message: Message) -> BaseMessage:
-    """The LangChain message of the same role and text."""
-    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+    """The message's original as LangChain's; where there is none, one of the same role and text."""
+    from langchain_core.messages import (
+        AIMessage,
+        BaseMessage,
+        HumanMessage,
+        SystemMessage,
+        ToolMessage,
+        convert_to_messages,
+    )
 
+    if isinstance(message.original, BaseMessage):
+        return message.original
+    if isinstance(message.original, Mapping):
+        return convert_to_messages([{"content": "", **message.original}])[0]
     if message.role == "tool":
         return ToolMessage(message.content, tool_call_id="")
     kinds = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}

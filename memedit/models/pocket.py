@@ -7,6 +7,7 @@ It reads nothing but Latin letters.
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,16 @@ def pocket_folder(folder: str | None = None) -> Iterator[Path]:
                 "`python -m memedit.training.pocket`"
             )
         yield path
+
+
+def pocket_context(folder: str | None = None) -> int | None:
+    """Tokens of the model's context, read without loading the model; None where its files are missing."""
+    try:
+        with pocket_folder(folder) as path:
+            tokens: int | None = json.loads((path / "config.json").read_text(encoding="utf-8")).get("n_positions")
+    except ModelError:
+        return None
+    return tokens
 
 
 class Pocket(HuggingFace):

@@ -299,13 +299,18 @@ class TwoStage:
         several: float,
         notes: tuple[str, ...],
     ) -> Decision:
-        stage = self._stage
+        stage, by_cosine = self._stage, self.figures.stages["proposer"]
         text_of = {hit.edit.id: text for text, hit in near}
         ranked = sorted(
             (hit for _, hit in near), key=lambda hit: (-round(scores.get(hit.edit.id, -math.inf), 5), -hit.edit.seq)
         )
         judged = tuple(
-            replace(hit, probability=stage.probability(scores[hit.edit.id])) if hit.edit.id in scores else hit
+            replace(
+                hit,
+                probability=stage.probability(scores[hit.edit.id])
+                if hit.edit.id in scores
+                else min(by_cosine.probability(hit.score), OTHERWISE),  # too far off for the verifier to be asked
+            )
             for hit in ranked
         )
         hits = tuple(hit for hit in judged if scores.get(hit.edit.id, -math.inf) >= bound)

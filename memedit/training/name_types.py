@@ -1,10 +1,10 @@
 """Trains the linear model of memedit.name_types: `python -m memedit.training.name_types --data DIR`.
 
-It learns from phrases that were written for it (`name_types.tsv` beside this file: a kind and a phrase a line), and from
-such as are put together from lists (`name_types.json`); from labels of Wikidata (CC0) as TREx has them in the folder of
-datasets: subjects and objects of relations that tell what they are; and from single words by their parts of speech
-(lemminflect, which has to be installed). A tenth of the written phrases, chosen by a hash, is held out, and what it gets
-right of them is printed.
+It learns from phrases that were written for it (`name_types.tsv` beside this file: a kind and a phrase a line), and
+from such as are put together from lists (`name_types.json`); from labels of Wikidata (CC0) as TREx has them in the
+folder of datasets: subjects and objects of relations that tell what they are; and from single words by their parts of
+speech (lemminflect, which has to be installed). A tenth of the written phrases, chosen by a hash, is held out, and what
+it gets right of them is printed.
 """
 
 from __future__ import annotations
