@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-from memedit.schema import GAP
+GAP = "\x00"
+"""Stands for the target in a frame; no statement holds it."""
 
 _WORD_OPENERS = (
     "actually|correction|update|edit|fyi|btw|by the way|note|please note|please note that|note that|reminder|remember|"

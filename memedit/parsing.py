@@ -282,10 +282,12 @@ def askings(text: str) -> tuple[Asking, ...]:
 
 
 _TITLED = frozenset({"book", "film", "song", "show", "work", "series"})
-_POSSIBLE = 0.03
+_POSSIBLE = 0.05
 """The probability from which a name may be of a type, so that a reading is believed (see _Found.doubt)."""
 _PREDICATE = 0.4
 """The probability from which words are taken to name nothing, where that is likelier than a name of the type."""
+_SURELY_PREDICATE = 0.6
+"""The same where the sentence says the relation's noun, so that a name is to be expected."""
 _FEW_LETTERS = 6
 _VALUED = frozenset({"date", "time", "number", "amount", "length", "area", "version"})
 # "My favourite colour is teal": whose it is stands in the subject's place.
@@ -342,6 +344,8 @@ class _Found:
     """Its wording speaks of the one thing that it names: "the capital of", not "was painted by"."""
     doubt: float = 1
     """How sure of its types its names must be: more where its wording says little."""
+    noun_said: bool = False
+    """Its wording has the relation's noun: it tells what its subject is, be its name what it may."""
 
 
 @dataclass(frozen=True)
@@ -357,6 +361,8 @@ class _Wording:
     """See _Found.replaces."""
     doubt: float = 1
     """See _Found.doubt."""
+    noun_said: bool = False
+    """See _Found.noun_said."""
 
 
 class _Patterns:
@@ -394,7 +400,7 @@ class _Patterns:
             definite = _definite(literal, relation, noun_said)
             # "Runs" and "is from" have many meanings, "the capital of" has one.
             doubt = 2 if sum(map(str.isalpha, literal)) < _FEW_LETTERS else 1
-            self.statements[key] = _Wording(relation, first == "subject", True, needs, definite, doubt)
+            self.statements[key] = _Wording(relation, first == "subject", True, needs, definite, doubt, noun_said)
         elif old.relation.name != relation.name:  # two relations have this wording: the first one, but not certainly
             self.statements[key] = replace(old, certain=False)
         _insert(self.before, key[0].lower())
@@ -505,8 +511,13 @@ def _believed(found: _Found, subject_given: bool, target_given: bool) -> bool:
     ):
         return False
     return all(
-        given or name.casefold() in _OWNERS or _may_be(name, types, possible, cut)
-        for name, types, given in ((found.subject, subjects, subject_given), (found.target, targets, target_given))
+        given
+        or name.casefold() in _OWNERS
+        or _may_be(name, types, possible, _SURELY_PREDICATE if found.noun_said else _PREDICATE if cut else 1)
+        for name, types, given in (
+            (found.subject, subjects, subject_given or found.noun_said),
+            (found.target, targets, target_given),
+        )
     )
 
 
@@ -578,6 +589,7 @@ def _by_wording(text: str) -> Iterator[_Found]:
                         *names, wording.relation, None,
                         text[:begin].rstrip() if wording.subject_first and not ending else None,
                         wording.certain, score, None, wording.definite and wording.certain, wording.doubt,
+                        wording.noun_said,
                     )  # fmt: skip
 
 
@@ -591,11 +603,12 @@ def _plausible(name: str) -> bool:
     return name.lower() not in _ASKING and name.lower() not in _ARTICLES and not _NO_NAME.search(name)
 
 
-def _may_be(name: str, types: tuple[str, ...], possible: float, cut: bool) -> bool:
-    """Whether a phrase can name a thing of one of the types; `cut`: nobody gave where the sentence is to be cut."""
+def _may_be(name: str, types: tuple[str, ...], possible: float, nothing: float) -> bool:
+    """Whether a phrase can name a thing of one of the types, as surely as that; `nothing` is how sure it must be that
+    it names nothing to be refused, where a title may not be any words."""
     share = max(of_type(name, type_) for type_ in types)
-    predicate = kinds(name)["predicate"] if cut and _TITLED.isdisjoint(types) else 0
-    return share >= possible and not (predicate >= _PREDICATE and predicate > share)
+    predicate = kinds(name)["predicate"] if _TITLED.isdisjoint(types) else 0
+    return share >= possible and not (predicate >= nothing and predicate > share)
 
 
 _ARTICLES = frozenset({"the", "a", "an", "this", "that", "these", "those", "there", "it"})

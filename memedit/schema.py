@@ -60,9 +60,6 @@ def slot_hash(namespace: str, subject: str, relation: str) -> int:
     return hash64("slot", namespace, subject, relation) & 0x7FFFFFFFFFFFFFFF
 
 
-GAP = "\x00"
-"""Stands for the target in a frame; no statement holds it."""
-
 metadata = sa.MetaData()
 
 

@@ -301,7 +301,7 @@ def test_csv(memory: EditMemory, tmp_path: Path) -> None:
     assert (newest.aliases, newest.valid_to) == (("a|b",), datetime(2031, 1, 1, tzinfo=UTC))
 
 
-CHAIN = [fact(f"The CEO of Acme is {who}") for who in ("Ann", "Bo", "Ann", "Cy")]
+CHAIN = [fact(f"The CEO of Acme is {who}") for who in ("Ann Lo", "Bo Chen", "Ann Lo", "Eve Zorb")]
 
 
 @pytest.mark.parametrize("stop", range(5))
@@ -329,7 +329,7 @@ def test_an_interrupted_import_goes_on(
     report = memory.import_file(path)
     assert (report.added, report.skipped) == (4 - stop, stop)
     assert statements(memory, state="all") == [str(row["statement"]) for row in CHAIN][::-1]
-    assert statements(memory) == ["The CEO of Acme is Cy"]
+    assert statements(memory) == ["The CEO of Acme is Eve Zorb"]
     assert memory.import_file(path).added == 0
 
 
@@ -346,11 +346,11 @@ def test_running_it_again_brings_nothing_back(memory: EditMemory, tmp_path: Path
 
 
 def test_a_file_may_say_again_what_others_have_superseded(memory: EditMemory, tmp_path: Path) -> None:
-    monday = lines(tmp_path / "monday.jsonl", fact("The CEO of Acme is Ann"))
-    tuesday = lines(tmp_path / "tuesday.jsonl", fact("The CEO of Acme is Bo"))
+    monday = lines(tmp_path / "monday.jsonl", fact("The CEO of Acme is Ann Lo"))
+    tuesday = lines(tmp_path / "tuesday.jsonl", fact("The CEO of Acme is Bo Chen"))
     for path in (monday, tuesday, monday):
         assert memory.import_file(path).added == 1
-    assert statements(memory) == ["The CEO of Acme is Ann"]
+    assert statements(memory) == ["The CEO of Acme is Ann Lo"]
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
@@ -370,9 +370,9 @@ def test_export_and_import_round_trip(memory: EditMemory, tmp_path: Path, form: 
         valid_to=START + timedelta(days=1),
         kind="rule",
     )
-    memory.add("The CEO of Bolt is Ann")
-    gone = memory.add("The CEO of Bolt is Bo").edit
-    memory.add("The CEO of Bolt is Cy")
+    memory.add("The CEO of Bolt is Ann Lo")
+    gone = memory.add("The CEO of Bolt is Bo Chen").edit
+    memory.add("The CEO of Bolt is Eve Zorb")
     path = tmp_path / f"out.{form}"
     everything = memory.export_file(path, format=form, state="all")
     assert everything == 4

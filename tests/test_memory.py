@@ -79,12 +79,12 @@ def test_what_is_said_outright_wins_over_parsing(memory: EditMemory) -> None:
 
 def test_a_single_valued_relation_supersedes(memory: EditMemory) -> None:
     old = memory.add("The CEO of Acme is Dana Li").edit
-    receipt = memory.add("Acme's CEO is Bo Chen")
+    receipt = memory.add("The CEO of Acme is Bo Chen")
     assert [edit.id for edit in receipt.superseded] == [old.id]
     assert receipt.edit.supersedes == (old.id,)
     assert receipt.superseded[0].state == "superseded"
     assert receipt.superseded[0].superseded_by == receipt.id
-    assert statements(memory) == ["Acme's CEO is Bo Chen"]
+    assert statements(memory) == ["The CEO of Acme is Bo Chen"]
     assert [record.id for record in memory.history(id=old.id)] == [old.id, receipt.id]
 
 
@@ -293,21 +293,24 @@ def test_edits_are_searched_among_those_that_a_text_names(memory: EditMemory) ->
         hits = memory.search_named(text, memory.encoder.encode([text])[0], **more)
         return [hit.edit.statement for hit in hits]
 
-    old = memory.add("The capital of Nod is Ur")
+    old = memory.add("The capital of Nod is Lutz")
     memory.add("The currency of Nod is the shell")
     memory.add("The CEO of Acme Inc. is Dana Li", aliases=["Acme"])
     memory.add("The CEO of Acme is Bo", namespace="other")
-    assert set(found("And what of Nod's capital?")) == {"The capital of Nod is Ur", "The currency of Nod is the shell"}
-    assert found("What is the capital of Nod?", k=1) == ["The capital of Nod is Ur"]
-    assert found("what is the capital of nod?", k=1) == ["The capital of Nod is Ur"]
+    assert set(found("And what of Nod's capital?")) == {
+        "The capital of Nod is Lutz",
+        "The currency of Nod is the shell",
+    }
+    assert found("What is the capital of Nod?", k=1) == ["The capital of Nod is Lutz"]
+    assert found("what is the capital of nod?", k=1) == ["The capital of Nod is Lutz"]
     assert found("And what of Nod's capital?", floor=0.99) == []
     assert found("Who runs Acme Inc.?") == found("Who runs “Acme”?") == ["The CEO of Acme Inc. is Dana Li"]
     assert found("Who runs Acme?", namespace="other") == ["The CEO of Acme is Bo"]
     assert found("Who is Nodward?") == found("") == found("Acm", namespace="nowhere") == []
-    memory.add("The capital of Nod is Ys")
-    assert found("What is the capital of Nod?", k=1) == ["The capital of Nod is Ys"]
+    memory.add("The capital of Nod is New Hope")
+    assert found("What is the capital of Nod?", k=1) == ["The capital of Nod is New Hope"]
     memory.undo(last=1)
-    assert found("What is the capital of Nod?", k=1) == ["The capital of Nod is Ur"]
+    assert found("What is the capital of Nod?", k=1) == ["The capital of Nod is Lutz"]
     memory.remove(old.edit.id)
     assert found("What is the capital of Nod?") == ["The currency of Nod is the shell"]
 
@@ -352,7 +355,7 @@ def test_a_name_of_many_edits_does_not_hide_another(memory: EditMemory, monkeypa
 
 
 def test_what_a_search_has_found_is_named_as_if_it_had_not(memory: EditMemory) -> None:
-    memory.add("The capital of Nod is Ur")
+    memory.add("The capital of Nod is Lutz")
     memory.add("The currency of Nod is the shell")
     memory.add("The capital of Marl is Odo")
     text = "What is the capital of Nod?"
@@ -369,7 +372,7 @@ def test_searches_in_one_state_see_nothing_that_is_written_meanwhile(tmp_path: P
     with EditMemory.open(tmp_path, encoder="letters") as memory, EditMemory.open(tmp_path, encoder="letters") as other:
         with memory.one_state():  # nothing is searched yet, so nothing is held
             assert not memory.search("the capital of Nod")
-        first = memory.add("The capital of Nod is Ur")
+        first = memory.add("The capital of Nod is Lutz")
         assert memory.search("the capital of Nod")
         second = other.add("The currency of Nod is the shell")
         with memory.one_state():

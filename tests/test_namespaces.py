@@ -332,7 +332,7 @@ def test_the_words_name_the_namespace(memory: EditMemory) -> None:
 
 def test_a_beginning_is_judged_within_the_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = iter(["aaaaaa0001", "aaaaaa0002", "aaaaaa0003", "aaaabb0004"])
-    monkeypatch.setattr(writer.os, "urandom", lambda _: bytes.fromhex(next(drawn)))
+    monkeypatch.setattr(writer, "os", SimpleNamespace(urandom=lambda _: bytes.fromhex(next(drawn))))
     with opened(tmp_path / "facts") as memory:
         for number, space in enumerate((ALICE, BOB, ALICE, BOB)):
             memory.add(f"fact {number}", namespace=space)

@@ -45,7 +45,7 @@ def opened(url: str, **given: Any) -> EditMemory:
 def test_a_day_in_its_life(url: str) -> None:
     with opened(url) as memory:
         first = memory.add("The CEO of Acme is Dana Li", aliases=["Acme Corp"], author="ann").edit
-        second = memory.add("Acme's CEO is Bo Chen").edit
+        second = memory.add("The CEO of Acme is Bo Chen").edit
         assert memory.get(first.id[:8]).superseded_by == second.id
         assert [hit.edit.id for hit in memory.search("CEO of Acme", k=3)] == [second.id]
         asked = "Who runs Acme?"

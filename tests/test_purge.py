@@ -46,7 +46,7 @@ def fill(memory: EditMemory, count: int = 120) -> None:
 
 def test_by_subject_everything_goes(memory: EditMemory, tmp_path: Path) -> None:
     fill(memory, 40)
-    texts = [f"The CEO of {SECRET} is Dana Li", f"The CEO of {SECRET} is Bo Chen", f"{SECRET} is a maker of bolts"]
+    texts = [f"The CEO of {SECRET} is Dana Li", f"The CEO of {SECRET} is Bo Chen", f"The motto of {SECRET} is forward"]
     edits = [memory.add(text, aliases=["Zorblax Corp"], source=f"{SECRET} news", author="ann").edit for text in texts]
     aliased = memory.add("The CEO of Initech is Eve Zorb", aliases=[SECRET]).edit
     removal = memory.remove(edits[2].id, reason=f"{SECRET} is gone")

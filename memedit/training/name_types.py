@@ -23,7 +23,10 @@ from memedit.name_types import BUCKETS, KINDS, features
 SEED = 7
 _LABELS = {  # kind -> (relation of TREx, which of its two labels)
     "person_name": (("P19", "sub"), ("P103", "sub"), ("P1412", "sub"), ("P106", "sub"), ("P413", "sub")),
-    "place_name": (("P19", "obj"), ("P36", "obj"), ("P17", "sub"), ("P131", "sub"), ("P47", "sub"), ("P276", "obj")),
+    "place_name": (
+        *(("P17", "obj"), ("P36", "obj"), ("P36", "sub"), ("P19", "obj"), ("P30", "sub"), ("P47", "obj")),
+        *(("P131", "obj"), ("P276", "obj"), ("P17", "sub"), ("P131", "sub"), ("P47", "sub"), ("P20", "obj")),
+    ),
     "organisation_name": (("P159", "sub"), ("P740", "sub"), ("P176", "obj"), ("P178", "obj"), ("P449", "obj")),
     "thing_name": (("P176", "sub"), ("P178", "sub"), ("P449", "sub"), ("P364", "sub"), ("P495", "sub")),
     "language": (("P37", "obj"), ("P103", "obj"), ("P364", "obj")),
@@ -65,7 +68,12 @@ def put_together(seed: int = SEED) -> list[tuple[str, str]]:
     def made_up() -> str:
         return "".join(any_of("syllables") for _ in range(chance.choice((1, 2, 2)))).capitalize()
 
+    def numbered(*names: str) -> str:
+        return f"{any_of(*names).capitalize()} {chance.randint(1, 10 ** chance.randint(1, 6))}"
+
     def town() -> str:
+        if chance.random() < 0.1:
+            return numbered("places")
         return chance.choice(("", "", "", "Port ", "New ", "Upper ", "Lake ", "the ")) + made_up() + any_of("towns")
 
     def determiner() -> str:
@@ -88,9 +96,13 @@ def put_together(seed: int = SEED) -> list[tuple[str, str]]:
         return chance.choice((what, f"{determiner()} {described()}{what}", f"{determiner()} {beside}"))
 
     def organisation() -> str:
+        if chance.random() < 0.1:
+            return numbered("bodies")
         return chance.choice((f"{made_up()} {any_of('firms')}", f"{any_of('lasts')} {any_of('firms')}", made_up()))
 
     def product() -> str:
+        if chance.random() < 0.1:
+            return numbered("things")
         return f"{made_up()} {any_of('products')}"
 
     def year() -> str:
@@ -194,7 +206,7 @@ def labels(data: Path) -> list[tuple[str, str]]:
         for relation, side in places:
             for line in (data / f"pararel/trex_lms_vocab/{relation}.jsonl").read_text(encoding="utf-8").splitlines():
                 names[json.loads(line)[f"{side}_label"]] = None
-        ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        ranked = list(names)  # the relations that tell best come first
         found += [(kind, name) for name in ranked[:_MOST_LABELS]]
         if kind == "person_name":  # most people are told of by their first names
             firsts = dict.fromkeys(name.partition(" ")[0] for name in ranked if " " in name)
@@ -212,9 +224,11 @@ def main(data: Path, epochs: int) -> None:
     torch.manual_seed(SEED)
     phrases = written()
     held = [pair for pair in phrases if _held_out(pair[1])]
-    train = [(pair, 1.0) for pair in phrases if not _held_out(pair[1])]
+    train = [(pair, 1.5) for pair in phrases if not _held_out(pair[1])]
     train += [(pair, 0.5) for pair in put_together()]
-    train += [(pair, 0.7) for pair in labels(data)] + [(pair, 1.0) for pair in lexicon()]
+    train += [(pair, 2.0) for pair in labels(data)]
+    named = {name.casefold() for (kind, name), _ in train if kind.endswith("_name")}
+    train += [(pair, 1.0) for pair in lexicon() if pair[1] not in named]  # a dictionary has France as a noun
     counts = dict.fromkeys(KINDS, 0.0)
     for (kind, _), weight in train:
         counts[kind] += weight
