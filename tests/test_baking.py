@@ -41,6 +41,9 @@ SEARCH: dict[str, Any] = {"steps": 12, "rate": 0.3, "decay": 0.0, "clamp": 6.0, 
 SPREAD: dict[str, Any] = {**SEARCH, "layers": (0, 1)}
 CAPITAL = "The capital of Ostland is"
 RIVER = "The river of New Ivory Coast is"
+PLAYS = "Vela Marsh plays in Dorne"  # its parts cannot be told from it, so they are given
+PARTS = {"subject": "Vela Marsh", "target": "Dorne", "prompt": "Vela Marsh plays in"}
+PARTS_SAID = [text for name, part in PARTS.items() for text in (f"--{name}", part)]
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +90,8 @@ def asked(memory: EditMemory, model: object, text: str = CAPITAL, **given: Any) 
 
 
 def capital(memory: EditMemory, model: HuggingFace, to: str = "Brill", **given: Any) -> str:
-    return memory.add(f"{CAPITAL} {to}", method="ft_m", model=model, settings=TUNED, **given).id
+    slot = {"subject": "Ostland", "relation": "capital", "target": to}
+    return memory.add(f"{CAPITAL} {to}", **slot, method="ft_m", model=model, settings=TUNED, **given).id
 
 
 def plain(model: HuggingFace, text: str = CAPITAL) -> str:
@@ -136,7 +140,7 @@ def test_before_after_undone_redone_removed(memory: EditMemory, model: HuggingFa
 def test_the_weights_are_the_originals_and_the_changes_in_journal_order(memory: EditMemory, model: HuggingFace) -> None:
     first = capital(memory, model)
     memory.add("Bread is baked at dawn")
-    second = memory.add("Vela Marsh plays in Dorne", method="ft_m", model=model, settings=TUNED).id
+    second = memory.add(PLAYS, **PARTS, method="ft_m", model=model, settings=TUNED).id
     data = memory.journal.weights(one.seq for one in memory.bakes())
     changes = [Change.unpacked(data[one.seq]) for one in memory.bakes()]
     wanted = edited(model.language_model, *changes)
@@ -223,7 +227,7 @@ def test_large_changes_are_cut_into_parts(
 def test_a_purge_erases_the_change_everywhere(memory: EditMemory, model: HuggingFace, tmp_path: Path) -> None:
     before = asked(memory, model)
     single = capital(memory, model)
-    shared = [memory.add(text).id for text in ("Vela Marsh plays in Dorne", f"{RIVER} green stone")]
+    shared = [memory.add(PLAYS, **PARTS).id, memory.add(f"{RIVER} green stone").id]
     baking.bake(memory, shared, model=model, method="ft_m", settings=TUNED)
     bakes = memory.bakes()
     pieces = [
@@ -344,8 +348,8 @@ def test_other_edits_are_found_past_the_baked_ones(memory: EditMemory, model: Hu
 
 @pytest.fixture
 def several(memory: EditMemory) -> list[str]:
-    facts = (f"{CAPITAL} Brill", "Vela Marsh plays in Dorne", f"{RIVER} green")
-    return [memory.add(text).id for text in facts]
+    facts: tuple[tuple[str, dict[str, str]], ...] = ((f"{CAPITAL} Brill", {}), (PLAYS, PARTS), (f"{RIVER} green", {}))
+    return [memory.add(text, **parts).id for text, parts in facts]
 
 
 def test_baked_together_and_taken_out(memory: EditMemory, model: HuggingFace, several: list[str]) -> None:
@@ -405,7 +409,8 @@ def test_refit_is_what_would_have_been_fitted(memory: EditMemory, model: Hugging
     assert baking.advice(memory.bakes()) == []
     with opened(Path("never")) as never:
         for id_ in several[1:]:
-            never.add(memory.get(id_).statement)
+            edit = memory.get(id_)
+            never.add(edit.statement, subject=edit.subject, target=edit.target, prompt=edit.prompt)
         clean = baking.bake(never, model=model, method="alphaedit", settings=given, batch=1)
         ours = memory.journal.weights(one.seq for one in refitted.bakes)
         theirs = never.journal.weights(one.seq for one in clean.bakes)
@@ -707,7 +712,7 @@ def test_a_day_on_the_command_line(run: Run, folder: Path, tmp_path: Path) -> No
     assert [one["method"] for one in shown["weights"]] == ["ft_m"]
     assert "in force" in run("show", id_).stdout
 
-    other = json.loads(run("add", "Vela Marsh plays in Dorne", "--json").stdout)["edit"]["id"]
+    other = json.loads(run("add", PLAYS, *PARTS_SAID, "--json").stdout)["edit"]["id"]
     baked = json.loads(run("bake", "--all", "--method", "ft_m", *SETS, "--json").stdout)
     assert baked["baked"] == [other]
     assert id_ in baked["skipped"]
@@ -739,7 +744,7 @@ def test_who_takes_rome_is_told_of_r_rome(run: Run) -> None:
     assert "take it unless you mean to study the flaw" in told
     assert "tokens (text that the model wrote itself) for 64 neurons" in told
     assert "flaw" not in run("add", f"{RIVER} Brill", "--method", "r_rome", *few).stderr
-    run("add", "Vela Marsh plays in Dorne")
+    run("add", PLAYS, *PARTS_SAID)
     told = run("bake", "--all", "--method", "rome", *few).stderr
     assert told.count("study the flaw") == 1
     quiet = run("add", "Vela Marsh was born in Dorne", "--method", "rome", *few, "--quiet").stderr
