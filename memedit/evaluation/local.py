@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from memedit.decoding import greedy
 from memedit.edits import Message
 from memedit.weights.tokens import continued
 
@@ -78,29 +79,8 @@ class Local:
 
     def _greedy(self, prompts: Sequence[Sequence[int]], most: int) -> list[list[int]]:
         """New tokens for prompts of one length, each up to the model's end mark or where its reply is over."""
-        import torch
-
         model = self.model
-        step = sequence = torch.tensor(prompts, device=model.device)
-        made: list[list[int]] = [[] for _ in prompts]
-        alive = [True] * len(prompts)
-        cache: Any = None
-        with torch.inference_mode():
-            for _ in range(most):
-                out = model._model(
-                    input_ids=step, attention_mask=torch.ones_like(sequence), past_key_values=cache, use_cache=True
-                )
-                drawn = out.logits[:, -1, :].float().argmax(dim=-1)
-                for row, token in enumerate(drawn.tolist()):
-                    if alive[row] and token not in model._ends:
-                        made[row].append(token)
-                    alive[row] = alive[row] and token not in model._ends and not self._over(made[row])
-                if not any(alive):
-                    break
-                sequence = torch.cat([sequence, drawn[:, None]], dim=1)
-                cache = getattr(out, "past_key_values", None)
-                step = drawn[:, None] if cache is not None else sequence
-        return made
+        return greedy(model._model, model.device, prompts, most, model._ends, self._over)
 
     def _over(self, tokens: Sequence[int]) -> bool:
         """Whether what comes next can change nothing: a line that is continued ends with its first line break."""

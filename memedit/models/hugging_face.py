@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import copy
 import os
+import struct
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
+from memedit.decoding import Reading
 from memedit.edits import Message
 from memedit.errors import InputError, ModelError
 from memedit.models._asynchronous import in_thread
@@ -247,7 +250,7 @@ class HuggingFace:
         if emphasis < 0:
             raise InputError(f"emphasis must be 0 (none) or more, not {emphasis}")
         question = self._prompt(given["against"], limit)
-        return Heeding(prompt, question, _Reading(self._model, self.device), emphasis=emphasis, ends=self._ends)
+        return Heeding(prompt, question, Reading(self._model, self.device), emphasis=emphasis, ends=self._ends)
 
     def _tokens(
         self, prompt: list[int], limit: int, given: dict[str, Any], heeding: Heeding | None = None
@@ -257,7 +260,7 @@ class HuggingFace:
 
         choose = _chooser(given, torch.device(self.device))
         limit = min(limit, (self.context_tokens or len(prompt) + limit) - len(prompt))
-        reading, unread = _Reading(self._model, self.device), prompt
+        reading, unread = Reading(self._model, self.device), prompt
         for _ in range(limit):
             scores = reading.read(unread)
             token = choose(reading.sequence, scores if heeding is None else heeding(scores))
@@ -311,10 +314,32 @@ def _no_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _unpacking(place: Path) -> tuple[Path, dict[str, str]]:
+    """(folder, what tells transformers to take its weights from a GGUF file, if there is one to take).
+
+    `place` is a folder or such a file. Raises ModelError where it cannot be told which file is meant, or the package
+    that reads them is missing.
+    """
+    if place.suffix.lower() == ".gguf" and place.is_file():
+        folder, name = place.parent, place.name
+    elif (
+        place.is_dir() and not any(place.glob("*.safetensors")) and (found := sorted(place.glob("*.[gG][gG][uU][fF]")))
+    ):
+        folder, name = place, found[0].name
+        if len(found) > 1:
+            names = ", ".join(file.name for file in found)
+            raise ModelError(f"{place} holds several GGUF files: {names}; name one of them")
+    else:
+        return place, {}
+    if find_spec("gguf") is None:
+        raise ModelError(f"{name} is a GGUF file, which takes one package more: pip install 'memedit[gguf]'")
+    return folder, {"gguf_file": name}
+
+
 def load_pretrained(
     name: str, dtype: str, *, causal: bool = True, trust_remote_code: bool | None = None
 ) -> tuple[Any, Any]:
-    """(tokenizer, model) by hub name or folder, on the CPU. `causal=False` also takes T5, BART and BERT, as they are.
+    """(tokenizer, model) by hub name, folder or GGUF file, on the CPU. `causal=False` also takes T5, BART and BERT.
 
     The model's `checkpoint_dtype` is what its configuration says that its weights are stored in; None: it says nothing.
 
@@ -330,7 +355,7 @@ def load_pretrained(
     )
 
     looks_like_path = name.startswith((".", "~", os.sep)) or name.count("/") > 1
-    folder = Path(name).expanduser()
+    folder, packed = _unpacking(Path(name).expanduser())
     refuse_pickles(folder)
     trust = trusted(trust_remote_code)
     if not trust:
@@ -339,7 +364,7 @@ def load_pretrained(
         raise ModelError(f"there is no folder {name!r} to load a model from; check the path")
     where = str(folder) if folder.is_dir() else name
     try:
-        config = AutoConfig.from_pretrained(where, trust_remote_code=trust)
+        config = AutoConfig.from_pretrained(where, trust_remote_code=trust, **packed)
         encodes = getattr(config, "is_encoder_decoder", False)
         masked = not encodes and _masked(config)
         if causal and (encodes or masked):
@@ -350,11 +375,11 @@ def load_pretrained(
             )
         auto: Any = AutoModelForSeq2SeqLM if encodes else AutoModelForMaskedLM if masked else AutoModelForCausalLM
         with _no_bar():
-            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trust)
-            model = auto.from_pretrained(where, dtype=dtype, trust_remote_code=trust, use_safetensors=True)
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=trust, **packed)
+            model = auto.from_pretrained(where, dtype=dtype, trust_remote_code=trust, use_safetensors=True, **packed)
         model.checkpoint_dtype = getattr(config.get_text_config(), "dtype", None) or getattr(config, "dtype", None)
         return tokenizer, model
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, IndexError, struct.error) as error:
         if not trust and asks_for_code(error):
             raise code_refused(name, "auto_map in its configuration") from error
         advice = "check its files" if folder.is_dir() else "check the name, and that the hub can be reached"
@@ -385,35 +410,6 @@ def render_completion(messages: Sequence[Message]) -> str:
         else:
             parts.append(f"{text}\n")
     return "".join(parts)
-
-
-class _Reading:
-    """A model reading on, token by token; what it has read stays in its cache."""
-
-    def __init__(self, model: Any, device: str) -> None:
-        import torch
-
-        self._model, self._cache = model, None
-        self.sequence = torch.zeros((1, 0), dtype=torch.long, device=device)
-        """(1, length): all that was read."""
-
-    def read(self, tokens: Sequence[int]) -> torch.Tensor:
-        """(1, vocabulary) float32 scores of the token behind `tokens`, which stand behind all that was read before."""
-        import torch
-
-        with torch.inference_mode():
-            step = torch.tensor([tokens], device=self.sequence.device)
-            self.sequence = torch.cat([self.sequence, step], dim=1)
-            # The mask says "all of it": without it some models take a repeated pad token for padding.
-            out = self._model(
-                input_ids=step if self._cache is not None else self.sequence,  # some models have no such cache
-                attention_mask=torch.ones_like(self.sequence),
-                past_key_values=self._cache,
-                use_cache=True,
-            )
-            self._cache = getattr(out, "past_key_values", None)
-            scores: torch.Tensor = out.logits[:, -1, :].float()
-        return scores
 
 
 def _chooser(given: dict[str, Any], device: torch.device) -> Any:

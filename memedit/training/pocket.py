@@ -33,6 +33,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from memedit.decoding import greedy
 from memedit.training.pocket_text import Document, Facts, Kind, Writer, read_facts, unrelated_sentences
 
 END = "<|endoftext|>"
@@ -427,19 +428,7 @@ def generate(model: Any, tokenizer: Any, prompts: Sequence[str], max_new: int = 
     for same in by_length.values():
         for start in range(0, len(same), rows):
             chosen = same[start : start + rows]
-            step = torch.tensor([encoded[i] for i in chosen])
-            cache: Any = None
-            made: list[list[int]] = [[] for _ in chosen]
-            alive = torch.ones(len(chosen), dtype=torch.bool)
-            for _ in range(max_new):
-                output = model(step, past_key_values=cache, use_cache=True)
-                cache = output.past_key_values
-                step = output.logits[:, -1].argmax(-1, keepdim=True)
-                alive &= step[:, 0] != end
-                if not alive.any():
-                    break
-                for row in alive.nonzero()[:, 0].tolist():
-                    made[row].append(int(step[row, 0]))
+            made = greedy(model, "cpu", [encoded[i] for i in chosen], max_new, {end})
             for i, ids in zip(chosen, made, strict=True):
                 texts[i] = tokenizer.decode(ids).strip()
     model.train(was_training)

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from memedit.decoding import Reading
 from memedit.errors import InputError, NotFoundError
 from memedit.weights.change import anchor, origin, originals
 from memedit.weights.layout import layout_of
@@ -166,18 +167,11 @@ def sample(
     for same in by_length.values():
         for first in range(0, len(same), 128):
             chosen = same[first : first + 128]
-            step = whole = torch.tensor([rows[i] for i in chosen], device=model.device)
-            cache: Any = None
+            reading = Reading(model.model, model.device, len(chosen))
+            step = torch.tensor([rows[i] for i in chosen], device=model.device)
             for _ in range(length):
-                out = model.model(
-                    input_ids=step, attention_mask=torch.ones_like(whole), past_key_values=cache, use_cache=True
-                )
-                cache = out.past_key_values
-                step = _drawn(out.logits[:, -1], generator).to(model.device)
-                whole = torch.cat([whole, step], dim=1)
-                if cache is None:  # a model without a cache reads it all again
-                    step = whole
-            for i, tokens in zip(chosen, whole.tolist(), strict=True):
+                step = _drawn(reading.read(step), generator).to(model.device)
+            for i, tokens in zip(chosen, torch.cat([reading.sequence, step], dim=1).tolist(), strict=True):
                 made[i] = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
             done += len(chosen)
             if progress is not None:

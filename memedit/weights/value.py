@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from memedit.decoding import cache_of, with_cache
 from memedit.weights.covariance import sampled
 from memedit.weights.passes import a_pass
 from memedit.weights.rows import Row, logits_at, padded, row_of, tokens_of
@@ -165,9 +166,10 @@ class _Pass:
             # The filling is attended to here: nobody looks at what comes of it, and a row of nothing else would
             # divide by zero.
             with torch.no_grad():
-                self.cache = model.model(
+                front = model.model(
                     input_ids=tokens, attention_mask=torch.ones_like(tokens), position_ids=places, use_cache=True
-                ).past_key_values
+                )
+                self.cache = cache_of(front)
 
     def __call__(self, change: Callable[[str, Tensor], Tensor]) -> Tensor:
         """(rows, places, vocabulary) log-probabilities; `change(site, outputs at the subject)` -> those instead."""
@@ -183,7 +185,7 @@ class _Pass:
             "use_cache": self.cache is not None,
         }
         if self.cache is not None:
-            inputs["past_key_values"] = copy.deepcopy(self.cache)  # a pass adds to the cache that it is given
+            inputs |= with_cache(self.model.model, copy.deepcopy(self.cache))  # a pass adds to the cache it is given
         with a_pass(self.tokens.device), Trace(self.model.model, self.sites, edit):
             return logits_at(self.model, inputs, self.at).log_softmax(-1)
 
