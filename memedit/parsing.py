@@ -497,28 +497,23 @@ def _find(text: str, subject: str | None, target: str | None) -> _Found | None:
 def _believed(found: _Found, subject_given: bool, target_given: bool) -> bool:
     """Whether both names, unless somebody gave them, can be what the relation is between."""
     known = found.relation
-    subjects: tuple[str, ...] = ("thing",) if known is None else (known.subject_type,)
-    targets: tuple[str, ...] = (
-        ("thing",) if known is None else (known.target_type, known.also_type or known.target_type)
-    )
-    if _DENIED.match(found.target) and not target_given and _TITLED.isdisjoint(targets):
-        return False
-    possible = _POSSIBLE * found.doubt / (4 if subject_given or target_given else 1)
-    cut = not subject_given and not target_given
-    if any(
-        (_TORN.match(name) or (cut and _INNER_VERB.search(name))) and not given and _TITLED.isdisjoint(types)
-        for name, types, given in ((found.subject, subjects, subject_given), (found.target, targets, target_given))
-    ):
-        return False
-    return all(
-        given
-        or name.casefold() in _OWNERS
-        or _may_be(name, types, possible, _SURELY_PREDICATE if found.noun_said else _PREDICATE if cut else 1)
-        for name, types, given in (
-            (found.subject, subjects, subject_given or found.noun_said),
-            (found.target, targets, target_given),
-        )
-    )
+    subjects, targets = (("thing",), ("thing",)) if known is None else ((known.subject_type,), known.target_types)
+    some_given = subject_given or target_given
+    possible = _POSSIBLE * found.doubt / (4 if some_given else 1)
+    nothing = _SURELY_PREDICATE if found.noun_said else 1 if some_given else _PREDICATE
+    for name, types, sure in ((found.subject, subjects, subject_given), (found.target, targets, target_given)):
+        if sure or (found.noun_said and name is found.subject and not _TORN.match(name)):
+            continue
+        share = max(of_type(name, type_) for type_ in types)
+        if _TITLED.isdisjoint(types):  # a title may be any words
+            if _TORN.match(name) or _DENIED.match(name) or (not some_given and _INNER_VERB.search(name)):
+                return False
+            predicate = kinds(name)["predicate"]
+            if predicate >= nothing and predicate > share and name.casefold() not in _OWNERS:
+                return False
+        if share < possible and name.casefold() not in _OWNERS:
+            return False
+    return True
 
 
 _DEFINITE = re.compile(r"\b(?:the|my|our|his|her|its|their) |['’]s ", re.IGNORECASE)
@@ -603,14 +598,6 @@ def _plausible(name: str) -> bool:
     return name.lower() not in _ASKING and name.lower() not in _ARTICLES and not _NO_NAME.search(name)
 
 
-def _may_be(name: str, types: tuple[str, ...], possible: float, nothing: float) -> bool:
-    """Whether a phrase can name a thing of one of the types, as surely as that; `nothing` is how sure it must be that
-    it names nothing to be refused, where a title may not be any words."""
-    share = max(of_type(name, type_) for type_ in types)
-    predicate = kinds(name)["predicate"] if _TITLED.isdisjoint(types) else 0
-    return share >= possible and not (predicate >= nothing and predicate > share)
-
-
 _ARTICLES = frozenset({"the", "a", "an", "this", "that", "these", "those", "there", "it"})
 _ADVERBS = (
     "now|currently|presently|still|also|recently|just|already|officially|usually|always|often|mostly|mainly|really"
@@ -686,8 +673,8 @@ def _answered(text: str) -> _Found | None:
         assert shape is not None
         noun = " ".join((shape["noun"] or shape["its"]).split())
         named = _relation_named(re.sub(r"^name of the |['’]s name$", "", noun))
-        return _Found(shape["subject"] or shape["of"], target, named, noun, prompt, False, 3, question)
-    return _Found(asked[0], target, asked[1], None, prompt, True, 4 * asked[2] + 2, question)
+        return _Found(shape["subject"] or shape["of"], target, named, noun, prompt, False, 3, question, noun_said=True)
+    return _Found(asked[0], target, asked[1], None, prompt, True, 4 * asked[2] + 2, question, noun_said=True)
 
 
 _QUESTION = re.compile(

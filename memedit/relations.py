@@ -60,6 +60,11 @@ class Relation:
     """Whether two targets, said in the same sentence, cannot both hold. A person may live in a town and in its country;
     a country has one capital. Only single-valued relations are."""
 
+    @property
+    def target_types(self) -> tuple[str, ...]:
+        """All that the target may be."""
+        return (self.target_type,) if self.also_type is None else (self.target_type, self.also_type)
+
     @functools.cached_property
     def completions(self) -> tuple[str, ...]:
         """The statements that end in the target: cut before it, they are prompts to complete."""
